@@ -1,0 +1,55 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# Installs what is missing, builds, and runs the main job. Arguments go on to replay:
+#
+#   sh apps/demo.sh
+#   sh apps/demo.sh --model llama-3.1-8b --limit 3
+#   sh apps/demo.sh --json my-trace.jsonl
+set -eu
+LC_ALL=C
+export LC_ALL
+exec </dev/null
+
+root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
+
+# quiet COMMAND...: shows the output only if it failed.
+quiet()
+{
+	"$@" >"$log" 2>&1 || {
+		status=$?
+		cat "$log" >&2
+		echo "apps/demo.sh: failed, as shown above: $*" >&2
+		exit $status
+	}
+}
+
+build()
+{
+	cd "$root"
+	cmake --preset release && cmake --build build --parallel "$(nproc)"
+}
+
+sh "$root/apps/deps.sh" build >&2
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+trap 'exit 1' HUP INT TERM
+[ -e "$root/build/kvrail" ] || echo "Building kvrail in $root/build ..." >&2
+(quiet build)
+rm -f "$log"
+trap - EXIT HUP INT TERM
+
+trace=$root/apps/traces/sample.jsonl
+for argument; do
+	case $argument in
+	*.jsonl) trace= ;;
+	esac
+done
+
+cat >&2 <<'END'
+Two prefill ranks now fill the KV cache of each request with a pattern of its own, block by
+scattered block, and write it into the blocks of two decode ranks, over every network rail that
+this machine has. A counter tells the decode rank that all has come; it compares every byte.
+
+END
+exec sh "$root/apps/mpirun.sh" -n 4 "$root/build/kvrail" replay --prefill 2 --decode 2 \
+	--model qwen2.5-0.5b --verify full "$@" ${trace:+"$trace"}

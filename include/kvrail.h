@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: MIT
+ * kvrail: moves paged KV cache between the ranks of a job over every network rail of a node. */
+#ifndef KVRAIL_H
+#define KVRAIL_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/*
+ * The contract of every call
+ *
+ * Results  0 (or a count), else a negative errno, libfabric's codes among them: kvr_strerror()
+ *          names them. Outputs are set only on success. Whoever first sees a failure logs one
+ *          line with rail, peer and remedy (kvr_set_log()).
+ * Units    sizes, offsets and strides are bytes. Timeouts are milliseconds: 0 polls, -1 waits
+ *          for ever.
+ * Owning   what you open you close, children first, else -EBUSY. Arguments are copied. Memory
+ *          under a transfer stays yours; leave it untouched until its request has ended.
+ * Threads  kvr_write, kvr_read, kvr_request_*, kvr_counter_*, kvr_progress, kvr_stats_get and the
+ *          const getters from any thread; the rest one at a time, but beside those. Closing an
+ *          object while another thread still uses it is the caller's error, as with free().
+ * Moving   nothing runs in the background: calls that wait, and kvr_progress(), move data, one's
+ *          own and what peers send here. A rank that is written to or read from must make them.
+ * Structs  those that begin with a size field can grow: set it to sizeof. Zero means default; an
+ *          unknown tail that is not zero is refused with -E2BIG.
+ * Fork     not supported between kvr_open and kvr_close.
+ *
+ * Limits   KVR_MAX_RAILS rails a rank; 8,192 ranks that one rank talks to; 262,144 pieces in
+ *          flight from one rank to another, which also bounds one batch: a call with more
+ *          scattered runs for one peer returns -E2BIG. (13 and 19 bits of the 32 that an EFA
+ *          immediate carries.)
+ */
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define KVR_API __attribute__((visibility("default")))
+#else
+#define KVR_API
+#endif
+
+#define KVR_VERSION        "0.1.0"
+#define KVR_MAX_RAILS      32
+#define KVR_HOST           (-1)       /* kvr_region_open: host memory */
+#define KVR_NO_COUNTER     UINT32_MAX /* kvr_write: move no counter */
+#define KVR_ADDRESS_MAX    4096       /* kvr_address: never more bytes than this */
+#define KVR_DESCRIPTOR_MAX 512        /* kvr_region_export: never more bytes than this */
+
+struct kvr;
+struct kvr_region;
+struct kvr_remote;
+struct kvr_request;
+
+/*
+ * Bootstrap: all that is asked of a launcher; kvrail_mpi.h fills one from an MPI_Comm. allgather
+ * puts `len` bytes of every rank, in rank order, at `all`, and returns 0 or a negative errno. It is
+ * called once, with at most KVR_ADDRESS_MAX bytes, by kvr_open, and never after.
+ */
+struct kvr_bootstrap {
+	int rank, nranks;
+	int (*allgather)(void *arg, const void *mine, void *all, size_t len);
+	void *arg;
+};
+
+struct kvr_options {
+	size_t size;
+	const char *provider; /* libfabric's name; default: efa where there is one, see README */
+	const char *rails;    /* names or globs, comma separated; a leading ^ excludes them */
+	uint64_t piece_bytes; /* cut no piece smaller than this; default 64 KiB */
+	uint32_t queue_depth; /* pieces in flight per rail, at most 1024; default 32 */
+	uint32_t counters;    /* arrival counters, ids 0 to counters - 1; default 1024 */
+	int progress_threads; /* only 0 yet: calls that wait, and kvr_progress(), move data */
+};
+
+/*
+ * Collective. A NULL bootstrap is a job of one rank; NULL options are all defaults. Opens every
+ * rail of the provider, in parallel. If any rank fails, all ranks return that rank's error and log
+ * its number, host and reason. -EPROTO: a rank runs another version or provider. -ENODEV: no such
+ * provider or rail. -EINVAL, -E2BIG: options.
+ */
+KVR_API int kvr_open(const struct kvr_bootstrap *, const struct kvr_options *, struct kvr **out);
+
+/*
+ * Collective: returns when every peer this rank talked to has closed too, so that nobody's memory
+ * goes while somebody still uses it. Frees everything even where it returns -ETIMEDOUT (a peer did
+ * not close within 30 s; it is named). -EBUSY and nothing freed: regions, remotes or requests are
+ * still open.
+ */
+KVR_API int kvr_close(struct kvr *);
+
+/* Collective, over the rails: `len` bytes of every bootstrap rank, in rank order. Ends with
+ * -EHOSTUNREACH when a rank died, -ETIMEDOUT when nothing came for 60 s. */
+KVR_API int kvr_allgather(struct kvr *, const void *mine, void *all, size_t len);
+
+/* Moves data once around, never blocks; 1 if something happened, 0 if not. */
+KVR_API int kvr_progress(struct kvr *);
+
+/*
+ * Peers outside the bootstrap: another job, or ranks that come and go. kvr_address writes this
+ * rank's address (at most KVR_ADDRESS_MAX bytes) and returns its length; -ENOSPC if len is too
+ * small. kvr_peer_add takes another rank's and returns its index, >= nranks. A peer that adds this
+ * rank shows up here by itself. kvr_peer_remove: -EBUSY while remotes or requests name it.
+ */
+KVR_API ssize_t kvr_address(const struct kvr *, void *buf, size_t len);
+KVR_API int kvr_peer_add(struct kvr *, const void *address, size_t len);
+KVR_API int kvr_peer_remove(struct kvr *, int peer);
+
+struct kvr_rail {
+	size_t size;
+	char name[32];            /* rdmap85s0, eth0 */
+	char pci[16];             /* 0000:55:00.0, or empty if unknown */
+	int numa_node;            /* -1 if unknown */
+	int state;                /* 0: in use */
+	uint64_t bits_per_second; /* 0 if unknown */
+};
+
+KVR_API int kvr_rail_count(const struct kvr *);
+KVR_API int kvr_rail_get(const struct kvr *, int rail, struct kvr_rail *out);
+
+/* The provider in use; *why (may be NULL) says how it was chosen. Both live until kvr_close. */
+KVR_API const char *kvr_provider(const struct kvr *, const char **why);
+
+/*
+ * Registers memory on every rail. cuda_device: KVR_HOST; GPU memory is refused with -EOPNOTSUPP
+ * yet. The export is a descriptor that a peer opens as a remote, sent by any means
+ * (kvr_allgather will do); it returns its length, at most KVR_DESCRIPTOR_MAX. Closing with
+ * -EBUSY: a request of this rank uses it. That no *peer* uses it any more is for the caller to
+ * know: on EFA, a write to a closed region ends the writing or the written-to process.
+ */
+KVR_API int kvr_region_open(struct kvr *, void *addr, size_t len, int cuda_device,
+                            struct kvr_region **out);
+KVR_API int kvr_region_close(struct kvr_region *);
+KVR_API ssize_t kvr_region_export(const struct kvr_region *, void *buf, size_t len);
+
+/*
+ * A peer's memory. -EBADMSG: truncated, damaged or not a descriptor. -EPROTO: of another version.
+ * -EXDEV: of another peer or job than `peer`. Close with -EBUSY while requests use it.
+ */
+KVR_API int kvr_remote_open(struct kvr *, int peer, const void *buf, size_t len,
+                            struct kvr_remote **out);
+KVR_API int kvr_remote_close(struct kvr_remote *);
+KVR_API uint64_t kvr_remote_size(const struct kvr_remote *);
+
+/* `count` runs of `len` bytes; the strides step from run to run, on each side. */
+struct kvr_op {
+	struct kvr_region *local;
+	struct kvr_remote *remote;
+	uint64_t local_offset, local_stride;
+	uint64_t remote_offset, remote_stride;
+	uint64_t len, count;
+};
+
+/*
+ * Start a batch of n ops, which may name several peers (scatter, gather). When a write's bytes for
+ * a peer are all visible in that peer's memory, its `counter` goes up by one: once per call and
+ * peer, however many ops. No order holds between batches. All checks come before anything moves:
+ * -EINVAL (empty op, destination runs that overlap, counter unknown to a peer), -ERANGE (an op
+ * leaves its region or overflows 64 bits), -E2BIG (see Limits), -EHOSTUNREACH (peer known dead).
+ */
+KVR_API int kvr_write(struct kvr *, const struct kvr_op *, size_t n, uint32_t counter,
+                      struct kvr_request **out);
+KVR_API int kvr_read(struct kvr *, const struct kvr_op *, size_t n, struct kvr_request **out);
+
+/*
+ * wait: 0 when every byte is where it belongs, also at the peers; -ETIMEDOUT while it is still
+ * going; else the first error. No byte moves after any result but -ETIMEDOUT.
+ * cancel: asks; then wait ends with -ECANCELED, or 0 if the batch was already on its way. Counters
+ * of peers that were given everything before may have moved. Bytes in flight are let land first,
+ * so that also holds: no byte moves after.
+ * close: frees; -EBUSY until wait has a result.
+ */
+KVR_API int kvr_request_wait(struct kvr_request *, int timeout_ms);
+KVR_API int kvr_request_cancel(struct kvr_request *);
+KVR_API int kvr_request_close(struct kvr_request *);
+
+/* Waits until counter >= at_least. Its value goes to *value (may be NULL), also with -ETIMEDOUT. */
+KVR_API int kvr_counter_wait(struct kvr *, uint32_t counter, uint64_t at_least, int timeout_ms,
+                             uint64_t *value);
+
+struct kvr_stats {
+	size_t size;
+	uint64_t bytes_written, bytes_read; /* completed pieces, counted at the initiator */
+	uint64_t pieces;                    /* completed, both kinds */
+	uint64_t arrivals;                  /* pieces that peers wrote here */
+	uint64_t errors;                    /* failed pieces and messages */
+};
+
+/* Of one rail; of all for rail -1. */
+KVR_API int kvr_stats_get(const struct kvr *, int rail, struct kvr_stats *out);
+
+struct kvr_setting {
+	const char *name, *type, *value, *fallback,
+		*help; /* static, or valid until the next call */
+};
+
+/* The environment's table, index 0 and up; -ENOENT behind its end. */
+KVR_API int kvr_setting_get(size_t index, struct kvr_setting *out);
+
+/* Level 0 error, 1 warning, 2 information, 3 detail. fn may be called from any thread, one at a
+ * time, and must not call kvrail. Default: standard error, up to KVR_LOG's level. NULL: default. */
+KVR_API void kvr_set_log(void (*fn)(void *arg, int level, const char *line), void *arg);
+
+/* Static text for a result of any call. */
+KVR_API const char *kvr_strerror(int err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

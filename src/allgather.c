@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: MIT
+ * kvr_allgather: in log2(n) steps, so that each rank meets few peers (Bruck et al., "Efficient
+ * algorithms for all-to-all communications in multiport message-passing systems", IEEE TPDS 8(11),
+ * 1997). In step k a rank gets from rank + 2^k what that one has so far. */
+#include "context.h"
+#include "log.h"
+#include "progress.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define TIMEOUT_MS 60000 /* without a step */
+
+static bool step_is_over(void *arg)
+{
+	const struct kvr *kvr = arg;
+	const struct collective *c = &kvr->collective;
+
+	if (c->from->state == PEER_DEAD || c->to->state == PEER_DEAD)
+		return true;
+	return !c->wanted && collective_is_asked(kvr) && STAILQ_EMPTY(&c->to->outbox);
+}
+
+static bool step_is_asked(void *arg)
+{
+	const struct collective *c = &((struct kvr *)arg)->collective;
+
+	return c->from->state == PEER_DEAD || c->to->state == PEER_DEAD || collective_is_asked(arg);
+}
+
+static int wait_for(struct kvr *kvr, bool (*ready)(void *))
+{
+	struct wait wait = {
+		.ready = ready, .arg = kvr, .exclusive = true, .timeout_ms = TIMEOUT_MS};
+	const struct collective *c = &kvr->collective;
+	char from[96], to[96];
+	int rc = progress_until(kvr, &wait);
+
+	if (rc)
+		log_error("kvr_allgather: nothing from %s or %s for %d s: do all ranks make this "
+		          "call?",
+		          peer_name(c->from, from), peer_name(c->to, to), TIMEOUT_MS / 1000);
+	else if (c->from->state == PEER_DEAD || c->to->state == PEER_DEAD)
+		rc = -EHOSTUNREACH;
+	return rc;
+}
+
+/* Gets `count` blocks from rank + distance behind the first `distance` ones of `blocks`, and gives
+ * as many of the first ones to rank - distance. */
+static int run_step(struct kvr *kvr, uint8_t *blocks, size_t len, int distance, int count)
+{
+	struct collective *c = &kvr->collective;
+	int n = kvr->nranks, rc;
+
+	pthread_mutex_lock(&kvr->engine);
+	c->from = kvr->peers[(kvr->rank + distance) % n];
+	c->to = kvr->peers[(kvr->rank + n - distance) % n];
+	c->into = blocks + (size_t)distance * len;
+	c->wanted = (uint64_t)count * len;
+	rc = collective_ask(kvr);
+	pthread_mutex_unlock(&kvr->engine);
+	if (rc || (rc = wait_for(kvr, step_is_asked)))
+		return rc;
+	pthread_mutex_lock(&kvr->engine);
+	rc = collective_give(kvr, blocks, (uint64_t)count * len);
+	pthread_mutex_unlock(&kvr->engine);
+	return rc ? rc : wait_for(kvr, step_is_over);
+}
+
+int kvr_allgather(struct kvr *kvr, const void *mine, void *all, size_t len)
+{
+	struct collective *c = &kvr->collective;
+	int n = kvr->nranks, rc = 0, count;
+	uint8_t *blocks = calloc(n, len ? len : 1); /* of rank, rank + 1, ... */
+
+	if (!blocks)
+		return -ENOMEM;
+	memcpy(blocks, mine, len);
+	pthread_mutex_lock(&kvr->engine);
+	c->sequence++;
+	c->step = 0;
+	pthread_mutex_unlock(&kvr->engine);
+	for (int distance = 1; !rc && distance < n; distance *= 2) {
+		count = distance < n - distance ? distance : n - distance;
+		rc = run_step(kvr, blocks, len, distance, count);
+		pthread_mutex_lock(&kvr->engine);
+		c->step++;
+		c->into = NULL;
+		pthread_mutex_unlock(&kvr->engine);
+	}
+	for (int i = 0; !rc && i < n; i++)
+		memcpy((uint8_t *)all + (size_t)((kvr->rank + i) % n) * len,
+		       blocks + (size_t)i * len, len);
+	free(blocks);
+	return rc;
+}

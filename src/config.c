@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: MIT
+ * The settings of one context: options, else environment, else defaults. */
+#include "config.h"
+#include "log.h"
+#include <errno.h>
+#include <fnmatch.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum setting_id { PROVIDER, RAILS, PIECE_BYTES, WINDOW_BYTES, QUEUE_DEPTH, COUNTERS, LOG_LEVEL };
+
+/* One row per variable: all there is to know about it, also for kvrail info. */
+static const struct setting {
+	const char *name, *type, *fallback;
+	uint64_t min, max;
+	const char *help;
+} settings[] = {
+	[PROVIDER] = {"KVR_PROVIDER", "text", "", 0, 0,
+                      "libfabric provider; empty: efa, else the first of net, tcp, tcp;ofi_rxm, "
+                      "shm that has a rail"},
+	[RAILS] = {"KVR_RAILS", "list", "", 0, 0,
+                   "rails to use: names or globs, comma separated; a leading ^ excludes them"},
+	[PIECE_BYTES] = {"KVR_PIECE_BYTES", "bytes", "65536", 4096, CONFIG_PIECE_MAX,
+                         "cut no piece smaller than this"},
+	[WINDOW_BYTES] = {"KVR_WINDOW_BYTES", "bytes", "4194304", 65536, 1ull << 32,
+                          "bytes in flight per rail"},
+	[QUEUE_DEPTH] = {"KVR_QUEUE_DEPTH", "number", "32", 1, 1024, "pieces in flight per rail"},
+	[COUNTERS] = {"KVR_COUNTERS", "number", "1024", 1, 1u << 20, "arrival counters"},
+	[LOG_LEVEL] = {"KVR_LOG", "number", "1", 0, 3,
+                       "what goes to standard error: 0 errors, 1 warnings, 2 information, "
+                       "3 detail"},
+};
+
+#define SETTINGS (sizeof(settings) / sizeof(settings[0]))
+
+static const char *setting_value(enum setting_id id)
+{
+	const char *value = getenv(settings[id].name);
+
+	return value && *value ? value : settings[id].fallback;
+}
+
+int kvr_setting_get(size_t index, struct kvr_setting *out)
+{
+	if (index >= SETTINGS)
+		return -ENOENT;
+	*out = (struct kvr_setting){
+		.name = settings[index].name,
+		.type = settings[index].type,
+		.value = setting_value(index),
+		.fallback = settings[index].fallback,
+		.help = settings[index].help,
+	};
+	return 0;
+}
+
+static int check_range(enum setting_id id, const char *origin, uint64_t value)
+{
+	const struct setting *s = &settings[id];
+
+	if (value >= s->min && value <= s->max)
+		return 0;
+	log_error("%s %s: %llu is not between %llu and %llu (%s)", origin, s->name,
+	          (unsigned long long)value, (unsigned long long)s->min, (unsigned long long)s->max,
+	          s->help);
+	return -EINVAL;
+}
+
+/* `option` wins where it is not zero. */
+static int load_number(enum setting_id id, uint64_t option, uint64_t *out)
+{
+	const char *text = setting_value(id);
+	char *end;
+
+	if (option) {
+		*out = option;
+		return check_range(id, "option for", option);
+	}
+	errno = 0;
+	*out = strtoull(text, &end, 10);
+	if (errno || *end || strchr(text, '-')) {
+		log_error("environment %s: \"%s\" is not a number (%s)", settings[id].name, text,
+		          settings[id].help);
+		return -EINVAL;
+	}
+	return check_range(id, "environment", *out);
+}
+
+static int load_text(enum setting_id id, const char *option, char *out, size_t len)
+{
+	const char *text = option && *option ? option : setting_value(id);
+
+	if (strlen(text) >= len) {
+		log_error("%s: longer than %zu characters", settings[id].name, len - 1);
+		return -EINVAL;
+	}
+	strcpy(out, text);
+	return 0;
+}
+
+/* Copies what the caller's version of the struct has; a newer caller's extra must be zero. */
+static int load_options(const struct kvr_options *user, struct kvr_options *out)
+{
+	const unsigned char *bytes = (const void *)user;
+
+	memset(out, 0, sizeof(*out));
+	if (!user)
+		return 0;
+	if (user->size < sizeof(user->size)) {
+		log_error("kvr_options.size is %zu: set it to sizeof(struct kvr_options)",
+		          user->size);
+		return -EINVAL;
+	}
+	for (size_t i = sizeof(*out); i < user->size; i++) {
+		if (bytes[i]) {
+			log_error("kvr_options has %zu bytes, this library knows %zu: an option "
+			          "is set that it does not have",
+			          user->size, sizeof(*out));
+			return -E2BIG;
+		}
+	}
+	memcpy(out, user, user->size < sizeof(*out) ? user->size : sizeof(*out));
+	if (out->progress_threads) {
+		log_error("kvr_options.progress_threads is %d: only 0 is supported yet; call "
+		          "kvr_progress from a thread of your own",
+		          out->progress_threads);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+int config_load(const struct kvr_options *user, struct config *out)
+{
+	struct kvr_options options;
+	uint64_t depth, counters, level;
+	int rc;
+
+	if ((rc = load_number(LOG_LEVEL, 0, &level)))
+		return rc;
+	log_set_level(level);
+	if ((rc = load_options(user, &options)) ||
+	    (rc = load_text(PROVIDER, options.provider, out->provider, sizeof(out->provider))) ||
+	    (rc = load_text(RAILS, options.rails, out->rails, sizeof(out->rails))) ||
+	    (rc = load_number(PIECE_BYTES, options.piece_bytes, &out->piece_bytes)) ||
+	    (rc = load_number(WINDOW_BYTES, 0, &out->window_bytes)) ||
+	    (rc = load_number(QUEUE_DEPTH, options.queue_depth, &depth)) ||
+	    (rc = load_number(COUNTERS, options.counters, &counters)))
+		return rc;
+	out->queue_depth = depth;
+	out->counters = counters;
+	return 0;
+}
+
+int config_rail_chosen(const char *list, const char *name)
+{
+	bool exclude = *list == '^';
+	char copy[512], *save, *token;
+
+	if (!*list)
+		return 1;
+	strncpy(copy, list + exclude, sizeof(copy) - 1);
+	copy[sizeof(copy) - 1] = 0;
+	for (token = strtok_r(copy, ",", &save); token; token = strtok_r(NULL, ",", &save))
+		if (!fnmatch(token, name, 0))
+			return !exclude;
+	return exclude;
+}

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: MIT
+ * The settings of one context: options, else environment, else defaults. */
+#ifndef KVR_CONFIG_H
+#define KVR_CONFIG_H
+
+#include <kvrail.h>
+
+struct config {
+	char provider[32];     /* empty: choose */
+	char rails[512];       /* empty: all */
+	uint64_t piece_bytes;  /* smallest cut */
+	uint64_t window_bytes; /* in flight per rail, but one piece always may be */
+	uint32_t queue_depth;  /* pieces in flight per rail */
+	uint32_t counters;
+};
+
+/* Largest piece: enough for a NIC's full rate, small enough to balance rails. */
+#define CONFIG_PIECE_MAX (1u << 20)
+
+/* options may be NULL. -EINVAL and -E2BIG say which setting and what it takes. */
+int config_load(const struct kvr_options *, struct config *out);
+
+/* Whether a rail's name is chosen by a list such as "rdmap8*,rdmap110s0" or "^docker0". An empty
+ * list chooses all. */
+int config_rail_chosen(const char *list, const char *name);
+
+#endif

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: MIT
+ * This rank: its rails, its peers, and the engine that moves their data. */
+#ifndef KVR_CONTEXT_H
+#define KVR_CONTEXT_H
+
+#include "collective.h"
+#include "config.h"
+#include "peer.h"
+#include "rail.h"
+#include <ck_stack.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+struct kvr {
+	struct config config;
+	const struct fabric_ops *fabric;
+	char provider[32], why[FABRIC_WHY];
+	int rank, nranks;
+	uint64_t instance;
+	uint8_t address[KVR_ADDRESS_MAX];
+	size_t address_len;
+	unsigned int rail_count;
+	struct rail *rails;
+	_Atomic uint64_t *counters;
+	_Atomic uint32_t children; /* regions, remotes and requests that are open */
+	_Atomic uint64_t next_key; /* for providers that make none */
+
+	ck_stack_t submitted;       /* requests, from any thread */
+	_Atomic bool cancel_wanted; /* some request was cancelled */
+
+	/* All below, and the rails' and peers' insides, belong to whoever holds the lock. */
+	pthread_mutex_t engine;
+	struct peer **peers; /* nranks of the bootstrap, then guests; a removed one is NULL */
+	uint32_t peer_count, peer_room;
+	TAILQ_HEAD(, peer) active;
+	struct peer *lane_owner[LANES];
+	uint32_t next_rail;
+	STAILQ_HEAD(, note) spare_notes;
+	struct collective collective;
+};
+
+#endif

@@ -1,0 +1,459 @@
+/* SPDX-License-Identifier: MIT
+ * The seam, filled with libfabric: the only source that knows it. */
+#include "fabric.h"
+#include <errno.h>
+#include <net/if.h>
+#include <rdma/fabric.h>
+#include <rdma/fi_cm.h>
+#include <rdma/fi_domain.h>
+#include <rdma/fi_endpoint.h>
+#include <rdma/fi_eq.h>
+#include <rdma/fi_errno.h>
+#include <rdma/fi_rma.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+struct fabric_nic {
+	struct fi_info *info;
+	struct fid_fabric *fabric;
+	struct fid_eq *eq;
+	struct fid_domain *domain;
+	struct fid_av *av;
+	struct fid_cq *cq;
+	struct fid_ep *ep;
+	uint32_t polls; /* that found nothing */
+};
+
+struct fabric_mr {
+	struct fid_mr *fid;
+	void *desc;
+};
+
+_Static_assert(sizeof(struct fabric_op) >= sizeof(struct fi_context2), "room for FI_CONTEXT2");
+
+const char *fabric_strerror(int err)
+{
+	const char *text = strerrordesc_np(abs(err));
+
+	return text ? text : fi_strerror(abs(err));
+}
+
+static int fail(char why[FABRIC_WHY], const char *call, const char *name, int rc)
+{
+	const char *remedy = "";
+
+	if (rc == -FI_EPERM || rc == -FI_EACCES)
+		remedy = "; is /dev/infiniband readable for this user, and its container?";
+	else if (rc == -FI_ENOMEM)
+		remedy = "; check the memlock limit (ulimit -l) and free memory";
+	snprintf(why, FABRIC_WHY, "%s on %s: %s%s", call, name, fabric_strerror(rc), remedy);
+	return rc;
+}
+
+/* The newest interface that both the header's layout and the library's behaviour are known for;
+ * below 1.18 the efa provider keeps device RDMA off on newer NICs. */
+static uint32_t api_version(void)
+{
+	uint32_t have = fi_version(), most = FI_VERSION(1, 22);
+
+	return FI_VERSION_LT(have, most) ? have : most;
+}
+
+static struct fi_info *make_hints(const char *provider)
+{
+	struct fi_info *hints = fi_allocinfo();
+
+	if (!hints)
+		return NULL;
+	hints->caps = FI_MSG | FI_RMA;
+	hints->mode = FI_CONTEXT | FI_CONTEXT2;
+	hints->ep_attr->type = FI_EP_RDM;
+	/* Offering FI_MR_LOCAL switches efa's registration cache and its memory hooks off. */
+	hints->domain_attr->mr_mode =
+		FI_MR_LOCAL | FI_MR_VIRT_ADDR | FI_MR_ALLOCATED | FI_MR_PROV_KEY;
+	hints->domain_attr->threading = FI_THREAD_SAFE;
+	hints->domain_attr->control_progress = FI_PROGRESS_MANUAL;
+	hints->domain_attr->data_progress = FI_PROGRESS_MANUAL;
+	hints->domain_attr->resource_mgmt = FI_RM_ENABLED;
+	hints->fabric_attr->prov_name = strdup(provider);
+	return hints;
+}
+
+/* Read by the efa provider at the first fi_getinfo. Its shared-memory path would take bytes off the
+ * NICs; up to 1.17 it leaves the device's own RDMA reads unused on p4d unless told. */
+static void prepare_environment(void)
+{
+	setenv("FI_EFA_ENABLE_SHM_TRANSFER", "0", 0);
+	if (FI_VERSION_LT(fi_version(), FI_VERSION(1, 18)))
+		setenv("FI_EFA_USE_DEVICE_RDMA", "1", 0);
+}
+
+static bool is_spare(const char *interface)
+{
+	char path[64 + IF_NAMESIZE];
+
+	if (!strcmp(interface, "lo"))
+		return true;
+	snprintf(path, sizeof(path), "/sys/class/net/%.15s/bridge", interface);
+	return !access(path, F_OK);
+}
+
+static void fill_offer(const struct fi_info *info, struct fabric_offer *out)
+{
+	const struct fid_nic *nic = info->nic;
+	const struct fi_pci_attr *pci;
+
+	*out = (struct fabric_offer){.handle = (void *)info};
+	snprintf(out->name, sizeof(out->name), "%s",
+	         nic && nic->device_attr && nic->device_attr->name ? nic->device_attr->name
+	                                                           : info->domain_attr->name);
+	out->spare = is_spare(out->name);
+	if (!nic)
+		return;
+	if (nic->link_attr)
+		out->bits_per_second = nic->link_attr->speed;
+	if (nic->bus_attr && nic->bus_attr->bus_type == FI_BUS_PCI) {
+		pci = &nic->bus_attr->attr.pci;
+		snprintf(out->pci, sizeof(out->pci), "%04x:%02x:%02x.%x", pci->domain_id,
+		         pci->bus_id, pci->device_id, pci->function_id & 7u);
+	}
+}
+
+/* Providers offer a NIC once per address and variant: one of them is a rail. */
+static bool is_rail(const struct fi_info *info, const char *provider)
+{
+	if (strcmp(info->fabric_attr->prov_name, provider))
+		return false;
+	if (!strcmp(provider, "efa"))
+		return !strcmp(info->fabric_attr->name, "efa");
+	return info->addr_format != FI_SOCKADDR_IN6;
+}
+
+static int compare_offers(const void *a, const void *b)
+{
+	const struct fabric_offer *x = a, *y = b;
+
+	return strverscmp(x->name, y->name);
+}
+
+static int list_one(const char *provider, struct fabric_list *out)
+{
+	struct fi_info *hints = make_hints(provider), *infos = NULL, *info;
+	unsigned int i, n = 0;
+	int rc;
+
+	if (!hints)
+		return -ENOMEM;
+	rc = fi_getinfo(api_version(), NULL, NULL, 0, hints, &infos);
+	fi_freeinfo(hints);
+	if (rc)
+		return rc;
+	for (info = infos; info; info = info->next)
+		n++;
+	out->offers = calloc(n, sizeof(*out->offers));
+	out->handle = infos;
+	out->count = 0;
+	for (info = infos; info && out->offers; info = info->next) {
+		if (!is_rail(info, provider))
+			continue;
+		fill_offer(info, &out->offers[out->count]);
+		for (i = 0; strcmp(out->offers[i].name, out->offers[out->count].name);)
+			i++;
+		out->count += i == out->count;
+	}
+	if (out->count) {
+		qsort(out->offers, out->count, sizeof(*out->offers), compare_offers);
+		snprintf(out->provider, sizeof(out->provider), "%s", provider);
+		return 0;
+	}
+	rc = out->offers ? -ENODEV : -ENOMEM;
+	fabric_libfabric.list_close(out);
+	return rc;
+}
+
+static int nic_list(const char *provider, struct fabric_list *out, char why[FABRIC_WHY])
+{
+	static const char *const order[] = {"efa", "net", "tcp", "tcp;ofi_rxm", "shm"};
+	char layered[64];
+	int rc;
+
+	prepare_environment();
+	if (!*provider) {
+		for (size_t i = 0; i < sizeof(order) / sizeof(order[0]); i++)
+			if (!list_one(order[i], out))
+				return 0;
+		snprintf(why, FABRIC_WHY,
+		         "libfabric %u.%u offers none of efa, net, tcp, "
+		         "tcp;ofi_rxm, shm: see fi_info -l",
+		         FI_MAJOR(fi_version()), FI_MINOR(fi_version()));
+		return -ENODEV;
+	}
+	rc = list_one(provider, out);
+	if (!rc)
+		return 0;
+	/* "tcp" alone has no reliable datagrams before libfabric 1.18. */
+	snprintf(layered, sizeof(layered), "%s;ofi_rxm", provider);
+	if (!list_one(layered, out))
+		return 0;
+	snprintf(why, FABRIC_WHY,
+	         "provider \"%s\" offers no rail here (%s): see fi_info -l, or "
+	         "leave the choice to kvrail",
+	         provider, rc == -FI_ENODATA ? "no such provider or device" : fabric_strerror(rc));
+	return -ENODEV;
+}
+
+static void nic_list_close(struct fabric_list *list)
+{
+	free(list->offers);
+	fi_freeinfo(list->handle);
+	memset(list, 0, sizeof(*list));
+}
+
+static void close_fid(struct fid *fid)
+{
+	if (fid)
+		fi_close(fid);
+}
+
+static void nic_shut(struct fabric_nic *nic)
+{
+	close_fid(nic->ep ? &nic->ep->fid : NULL);
+	nic->ep = NULL;
+}
+
+static void nic_close(struct fabric_nic *nic)
+{
+	nic_shut(nic);
+	close_fid(nic->cq ? &nic->cq->fid : NULL);
+	close_fid(nic->av ? &nic->av->fid : NULL);
+	close_fid(nic->domain ? &nic->domain->fid : NULL);
+	close_fid(nic->eq ? &nic->eq->fid : NULL);
+	close_fid(nic->fabric ? &nic->fabric->fid : NULL);
+	fi_freeinfo(nic->info);
+	free(nic);
+}
+
+static size_t at_most(size_t have, size_t want)
+{
+	return have && have < want ? have : want;
+}
+
+static int open_domain(struct fabric_nic *nic, const char *name, char why[FABRIC_WHY])
+{
+	struct fi_eq_attr eq = {.wait_obj = FI_WAIT_NONE};
+	int rc;
+
+	if ((rc = fi_fabric(nic->info->fabric_attr, &nic->fabric, NULL)))
+		return fail(why, "fi_fabric", name, rc);
+	if ((rc = fi_eq_open(nic->fabric, &eq, &nic->eq, NULL)))
+		return fail(why, "fi_eq_open", name, rc);
+	if ((rc = fi_domain(nic->fabric, nic->info, &nic->domain, NULL)))
+		return fail(why, "fi_domain", name, rc);
+	return 0;
+}
+
+static int open_endpoint(struct fabric_nic *nic, const struct fabric_limits *limits,
+                         const char *name, char why[FABRIC_WHY])
+{
+	/* Arrivals share the queue with our own completions. */
+	struct fi_cq_attr cq = {.size = 4 * (limits->sends + limits->receives),
+	                        .format = FI_CQ_FORMAT_DATA,
+	                        .wait_obj = FI_WAIT_NONE};
+	struct fi_av_attr av = {.type = FI_AV_TABLE};
+	int rc;
+
+	if ((rc = fi_av_open(nic->domain, &av, &nic->av, NULL)))
+		return fail(why, "fi_av_open", name, rc);
+	if ((rc = fi_cq_open(nic->domain, &cq, &nic->cq, NULL)))
+		return fail(why, "fi_cq_open", name, rc);
+	if ((rc = fi_endpoint(nic->domain, nic->info, &nic->ep, NULL)))
+		return fail(why, "fi_endpoint", name, rc);
+	/* Without an event queue efa ends the process on some errors; others need none. */
+	if (!strcmp(nic->info->fabric_attr->prov_name, "efa") &&
+	    (rc = fi_ep_bind(nic->ep, &nic->eq->fid, 0)))
+		return fail(why, "fi_ep_bind", name, rc);
+	if ((rc = fi_ep_bind(nic->ep, &nic->av->fid, 0)) ||
+	    (rc = fi_ep_bind(nic->ep, &nic->cq->fid, FI_SEND | FI_RECV)))
+		return fail(why, "fi_ep_bind", name, rc);
+	if ((rc = fi_enable(nic->ep)))
+		return fail(why, "fi_enable", name, rc);
+	return 0;
+}
+
+static int nic_open(const struct fabric_offer *offer, const struct fabric_limits *limits,
+                    struct fabric_nic **out, char why[FABRIC_WHY])
+{
+	struct fabric_nic *nic = calloc(1, sizeof(*nic));
+	int rc;
+
+	if (!nic)
+		return fail(why, "calloc", offer->name, -ENOMEM);
+	nic->info = fi_dupinfo(offer->handle);
+	if (!nic->info) {
+		free(nic);
+		return fail(why, "fi_dupinfo", offer->name, -ENOMEM);
+	}
+	/* An efa endpoint at its default sizes costs tens of megabytes. */
+	nic->info->tx_attr->size = at_most(nic->info->tx_attr->size, limits->sends);
+	nic->info->rx_attr->size = at_most(nic->info->rx_attr->size, limits->receives);
+	if ((rc = open_domain(nic, offer->name, why)) ||
+	    (rc = open_endpoint(nic, limits, offer->name, why))) {
+		nic_close(nic);
+		return rc;
+	}
+	*out = nic;
+	return 0;
+}
+
+static ssize_t nic_address(struct fabric_nic *nic, void *buf, size_t len)
+{
+	int rc = fi_getname(&nic->ep->fid, buf, &len);
+
+	return rc ? rc : (ssize_t)len;
+}
+
+static int nic_insert(struct fabric_nic *nic, const void *address, uint64_t *peer)
+{
+	int rc = fi_av_insert(nic->av, address, 1, peer, 0, NULL);
+
+	return rc == 1 ? 0 : rc < 0 ? rc : -EADDRNOTAVAIL;
+}
+
+static void nic_remove(struct fabric_nic *nic, uint64_t peer)
+{
+	fi_av_remove(nic->av, &peer, 1, 0);
+}
+
+static int nic_reg(struct fabric_nic *nic, void *addr, size_t len, uint64_t key,
+                   struct fabric_mr **out)
+{
+	const uint64_t access =
+		FI_SEND | FI_RECV | FI_READ | FI_WRITE | FI_REMOTE_READ | FI_REMOTE_WRITE;
+	struct fabric_mr *mr = calloc(1, sizeof(*mr));
+	int rc;
+
+	if (!mr)
+		return -ENOMEM;
+	rc = fi_mr_reg(nic->domain, addr, len, access, 0, key, 0, &mr->fid, NULL);
+	if (rc) {
+		free(mr);
+		return rc;
+	}
+	mr->desc = fi_mr_desc(mr->fid);
+	*out = mr;
+	return 0;
+}
+
+static int nic_dereg(struct fabric_mr *mr)
+{
+	int rc = fi_close(&mr->fid->fid);
+
+	free(mr);
+	return rc;
+}
+
+static uint64_t nic_key(const struct fabric_mr *mr)
+{
+	return fi_mr_key(mr->fid);
+}
+
+static uint64_t nic_base(const struct fabric_nic *nic, const void *addr)
+{
+	return nic->info->domain_attr->mr_mode & FI_MR_VIRT_ADDR ? (uintptr_t)addr : 0;
+}
+
+static int nic_write(struct fabric_nic *nic, const struct fabric_rma *rma, struct fabric_op *op)
+{
+	if (rma->notify)
+		return fi_writedata(nic->ep, rma->local, rma->len, rma->mr->desc, rma->immediate,
+		                    rma->peer, rma->remote, rma->key, op);
+	return fi_write(nic->ep, rma->local, rma->len, rma->mr->desc, rma->peer, rma->remote,
+	                rma->key, op);
+}
+
+static int nic_read(struct fabric_nic *nic, const struct fabric_rma *rma, struct fabric_op *op)
+{
+	return fi_read(nic->ep, rma->local, rma->len, rma->mr->desc, rma->peer, rma->remote,
+	               rma->key, op);
+}
+
+static int nic_send(struct fabric_nic *nic, const void *buf, size_t len, struct fabric_mr *mr,
+                    uint64_t peer, struct fabric_op *op)
+{
+	return fi_send(nic->ep, buf, len, mr->desc, peer, op);
+}
+
+static int nic_recv(struct fabric_nic *nic, void *buf, size_t len, struct fabric_mr *mr,
+                    struct fabric_op *op)
+{
+	return fi_recv(nic->ep, buf, len, mr->desc, FI_ADDR_UNSPEC, op);
+}
+
+static void fill_event(const struct fi_cq_data_entry *entry, struct fabric_event *out)
+{
+	*out = (struct fabric_event){.op = entry->op_context, .len = entry->len};
+	if (entry->flags & FI_REMOTE_WRITE) {
+		out->kind = FABRIC_ARRIVAL;
+		out->immediate = entry->data;
+	} else if (entry->flags & FI_RECV) {
+		out->kind = FABRIC_MESSAGE;
+	}
+}
+
+/* Errors that belong to no operation: the event queue says little more than that there was one. */
+static int poll_events(struct fabric_nic *nic, struct fabric_event *out)
+{
+	struct fi_eq_err_entry err = {0};
+	uint32_t event;
+	char buf[256];
+
+	if (fi_eq_read(nic->eq, &event, buf, sizeof(buf), 0) != -FI_EAVAIL ||
+	    fi_eq_readerr(nic->eq, &err, 0) < 0)
+		return 0;
+	*out = (struct fabric_event){.error = err.err ? -err.err : -EIO};
+	return 1;
+}
+
+static int nic_poll(struct fabric_nic *nic, struct fabric_event *events, int max)
+{
+	struct fi_cq_data_entry entries[64];
+	struct fi_cq_err_entry err = {0};
+	ssize_t n = fi_cq_read(nic->cq, entries, max < 64 ? max : 64);
+
+	if (n > 0) {
+		for (ssize_t i = 0; i < n; i++)
+			fill_event(&entries[i], &events[i]);
+		return n;
+	}
+	if (n == -FI_EAGAIN)
+		return ++nic->polls % 4096 ? 0 : poll_events(nic, events);
+	if (n == -FI_EAVAIL && fi_cq_readerr(nic->cq, &err, 0) == 1) {
+		events[0] = (struct fabric_event){.op = err.op_context,
+		                                  .error = err.err ? -abs(err.err) : -EIO};
+		return 1;
+	}
+	events[0] = (struct fabric_event){.error = n ? (int)n : -EIO};
+	return 1;
+}
+
+const struct fabric_ops fabric_libfabric = {
+	.list = nic_list,
+	.list_close = nic_list_close,
+	.open = nic_open,
+	.shut = nic_shut,
+	.close = nic_close,
+	.address = nic_address,
+	.insert = nic_insert,
+	.remove = nic_remove,
+	.reg = nic_reg,
+	.dereg = nic_dereg,
+	.key = nic_key,
+	.base = nic_base,
+	.write = nic_write,
+	.read = nic_read,
+	.send = nic_send,
+	.recv = nic_recv,
+	.poll = nic_poll,
+};

@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: MIT
+ * The seam between kvrail and what moves its bytes: one NIC's endpoint behind a table of calls.
+ * fabric.c fills the table with libfabric; a test may fill it with anything. */
+#ifndef KVR_FABRIC_H
+#define KVR_FABRIC_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#define FABRIC_WHY         256 /* room for one line that says what failed and why */
+#define FABRIC_ADDRESS_MAX 96  /* longest endpoint name among the providers in use (shm) */
+
+struct fabric_nic;
+struct fabric_mr;
+
+/* A NIC as a provider offers it. */
+struct fabric_offer {
+	char name[32]; /* rdmap85s0, eth0 */
+	char pci[16];  /* 0000:55:00.0 or empty */
+	uint64_t bits_per_second;
+	bool spare;   /* loopback or bridge: only on demand, or when there is nothing else */
+	void *handle; /* the provider's own description */
+};
+
+struct fabric_list {
+	char provider[32];
+	unsigned int count;
+	struct fabric_offer *offers;
+	void *handle;
+};
+
+struct fabric_limits {
+	uint32_t sends;    /* operations of ours in flight: writes, reads and messages */
+	uint32_t receives; /* buffers posted */
+};
+
+/* The provider's scratch space for an operation in flight (as its FI_CONTEXT modes ask for): the
+ * first member of whatever the caller wants back. */
+struct fabric_op {
+	void *space[8];
+};
+
+struct fabric_rma {
+	void *local;
+	struct fabric_mr *mr; /* local's */
+	uint64_t len;
+	uint64_t peer; /* from insert */
+	uint64_t remote, key;
+	bool notify; /* writes: raise `immediate` at the peer, after the bytes */
+	uint32_t immediate;
+};
+
+enum fabric_event_kind {
+	FABRIC_DONE,    /* op ended: its bytes or buffer are the caller's again */
+	FABRIC_MESSAGE, /* a receive ended: op's buffer holds len bytes */
+	FABRIC_ARRIVAL, /* a peer's write with an immediate is visible here; no op */
+};
+
+struct fabric_event {
+	enum fabric_event_kind kind;
+	int error; /* 0 or negative; then kind does not count, and op may be NULL */
+	struct fabric_op *op;
+	size_t len;
+	uint32_t immediate;
+};
+
+/*
+ * All return 0 or a negative errno; -EAGAIN from write, read, send and recv means that nothing was
+ * started: poll, and try again. Calls for different NICs are independent; those for one NIC may
+ * come from any thread. insert and reg may be called while others poll.
+ */
+struct fabric_ops {
+	/* provider: a name, or empty for the best there is. Never an empty list: -ENODEV. */
+	int (*list)(const char *provider, struct fabric_list *out, char why[FABRIC_WHY]);
+	void (*list_close)(struct fabric_list *);
+	int (*open)(const struct fabric_offer *, const struct fabric_limits *,
+	            struct fabric_nic **out, char why[FABRIC_WHY]);
+	/* Ends all operations, their buffers are the caller's again; then dereg, then close. */
+	void (*shut)(struct fabric_nic *);
+	void (*close)(struct fabric_nic *);
+	ssize_t (*address)(struct fabric_nic *, void *buf, size_t len);
+	int (*insert)(struct fabric_nic *, const void *address, uint64_t *peer);
+	void (*remove)(struct fabric_nic *, uint64_t peer);
+	/* key: what to use where the provider makes none of its own. */
+	int (*reg)(struct fabric_nic *, void *addr, size_t len, uint64_t key,
+	           struct fabric_mr **out);
+	int (*dereg)(struct fabric_mr *);
+	uint64_t (*key)(const struct fabric_mr *);
+	/* What a peer names the region's first byte: its address, or 0. */
+	uint64_t (*base)(const struct fabric_nic *, const void *addr);
+	int (*write)(struct fabric_nic *, const struct fabric_rma *, struct fabric_op *);
+	int (*read)(struct fabric_nic *, const struct fabric_rma *, struct fabric_op *);
+	int (*send)(struct fabric_nic *, const void *buf, size_t len, struct fabric_mr *,
+	            uint64_t peer, struct fabric_op *);
+	int (*recv)(struct fabric_nic *, void *buf, size_t len, struct fabric_mr *,
+	            struct fabric_op *);
+	int (*poll)(struct fabric_nic *, struct fabric_event *, int max); /* a count */
+};
+
+extern const struct fabric_ops fabric_libfabric;
+
+/* Static text for an errno or one of libfabric's own. */
+const char *fabric_strerror(int err);
+
+#endif

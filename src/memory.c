@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: MIT
+ * Regions and remotes: my memory as peers may use it, and theirs as I may. */
+#include "memory.h"
+#include "context.h"
+#include "log.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct registration {
+	struct kvr_region *region;
+	unsigned int rail;
+	uint64_t key;
+	int rc;
+	pthread_t thread;
+	bool has_thread;
+};
+
+static void *register_on_rail(void *arg)
+{
+	struct registration *reg = arg;
+	struct kvr_region *region = reg->region;
+	struct rail *rail = &region->kvr->rails[reg->rail];
+
+	reg->rc = rail->fabric->reg(rail->nic, region->addr, region->len, reg->key,
+	                            &region->mr[reg->rail]);
+	if (reg->rc)
+		log_error("rail %s: registering %llu bytes: %s; check the memlock limit (ulimit "
+		          "-l) and that the memory exists",
+		          rail->name, (unsigned long long)region->len, kvr_strerror(reg->rc));
+	return NULL;
+}
+
+/* On all rails at once: on real NICs it takes long. Where no thread can be had, in this one. */
+static int register_all(struct kvr_region *region)
+{
+	struct registration regs[KVR_MAX_RAILS];
+	unsigned int rails = region->kvr->rail_count;
+	uint64_t key = region->kvr->next_key++;
+	int rc = 0;
+
+	for (unsigned int r = 0; r < rails; r++) {
+		regs[r] = (struct registration){.region = region, .rail = r, .key = key};
+		regs[r].has_thread = r + 1 < rails && !pthread_create(&regs[r].thread, NULL,
+		                                                      register_on_rail, &regs[r]);
+		if (!regs[r].has_thread)
+			register_on_rail(&regs[r]);
+	}
+	for (unsigned int r = 0; r < rails; r++) {
+		if (regs[r].has_thread)
+			pthread_join(regs[r].thread, NULL);
+		if (regs[r].rc)
+			rc = regs[r].rc;
+	}
+	return rc;
+}
+
+static int deregister_all(struct kvr_region *region)
+{
+	int rc, first = 0;
+
+	for (unsigned int r = 0; r < region->kvr->rail_count; r++) {
+		rc = region->mr[r] ? region->kvr->fabric->dereg(region->mr[r]) : 0;
+		if (rc)
+			log_error("rail %s: deregistering: %s", region->kvr->rails[r].name,
+			          kvr_strerror(rc));
+		if (!first)
+			first = rc;
+	}
+	return first;
+}
+
+static void fill_descriptor(struct kvr_region *region)
+{
+	struct kvr *kvr = region->kvr;
+
+	region->wire = (struct wire_region){
+		.instance = kvr->instance,
+		.len = region->len,
+		.base = kvr->fabric->base(kvr->rails[0].nic, region->addr),
+		.counters = kvr->config.counters,
+		.rails = kvr->rail_count,
+	};
+	for (unsigned int r = 0; r < kvr->rail_count; r++)
+		region->wire.key[r] = kvr->fabric->key(region->mr[r]);
+}
+
+int kvr_region_open(struct kvr *kvr, void *addr, size_t len, int cuda_device,
+                    struct kvr_region **out)
+{
+	struct kvr_region *region;
+	int rc;
+
+	if (cuda_device != KVR_HOST) {
+		log_error("kvr_region_open: GPU memory is not supported yet: pass KVR_HOST and "
+		          "memory of the host");
+		return -EOPNOTSUPP;
+	}
+	if (!addr || !len || (uintptr_t)addr + len < (uintptr_t)addr) {
+		log_error("kvr_region_open: %zu bytes at %p are no memory", len, addr);
+		return -EINVAL;
+	}
+	region = calloc(1, sizeof(*region));
+	if (!region)
+		return -ENOMEM;
+	region->kvr = kvr;
+	region->addr = addr;
+	region->len = len;
+	rc = register_all(region);
+	if (rc) {
+		deregister_all(region);
+		free(region);
+		return rc;
+	}
+	fill_descriptor(region);
+	kvr->children++;
+	*out = region;
+	return 0;
+}
+
+int kvr_region_close(struct kvr_region *region)
+{
+	int rc;
+
+	if (region->users)
+		return -EBUSY;
+	rc = deregister_all(region);
+	region->kvr->children--;
+	free(region);
+	return rc;
+}
+
+ssize_t kvr_region_export(const struct kvr_region *region, void *buf, size_t len)
+{
+	return wire_region_encode(&region->wire, buf, len);
+}
+
+static int check_descriptor(struct kvr *kvr, int peer, const void *buf, size_t len,
+                            struct wire_region *out)
+{
+	uint32_t version = 0;
+	int rc = wire_region_decode(buf, len, out, &version);
+
+	if (rc == -EPROTO)
+		log_error("the descriptor from peer %d is of kvrail protocol %u, this is %u: "
+		          "install the same version everywhere",
+		          peer, version, WIRE_VERSION);
+	else if (rc)
+		log_error("the descriptor from peer %d is truncated, damaged or not one: hand "
+		          "over exactly what kvr_region_export wrote",
+		          peer);
+	else if (out->instance != kvr->peers[peer]->instance) {
+		log_error("the descriptor is not from peer %d, or from an earlier life of it",
+		          peer);
+		rc = -EXDEV;
+	}
+	return rc;
+}
+
+int kvr_remote_open(struct kvr *kvr, int peer, const void *buf, size_t len, struct kvr_remote **out)
+{
+	struct kvr_remote *remote;
+	int rc = -EINVAL;
+
+	remote = calloc(1, sizeof(*remote));
+	if (!remote)
+		return -ENOMEM;
+	pthread_mutex_lock(&kvr->engine);
+	if (peer < 0 || (uint32_t)peer >= kvr->peer_count || !kvr->peers[peer])
+		log_error("kvr_remote_open: there is no peer %d", peer);
+	else
+		rc = check_descriptor(kvr, peer, buf, len, &remote->wire);
+	if (!rc) {
+		remote->kvr = kvr;
+		remote->peer = kvr->peers[peer];
+		remote->peer->remotes++;
+	}
+	pthread_mutex_unlock(&kvr->engine);
+	if (rc) {
+		free(remote);
+		return rc;
+	}
+	kvr->children++;
+	*out = remote;
+	return 0;
+}
+
+int kvr_remote_close(struct kvr_remote *remote)
+{
+	if (remote->users)
+		return -EBUSY;
+	remote->peer->remotes--;
+	remote->kvr->children--;
+	free(remote);
+	return 0;
+}
+
+uint64_t kvr_remote_size(const struct kvr_remote *remote)
+{
+	return remote->wire.len;
+}

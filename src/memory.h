@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: MIT
+ * Regions and remotes. */
+#ifndef KVR_MEMORY_H
+#define KVR_MEMORY_H
+
+#include "fabric.h"
+#include "wire.h"
+#include <stdatomic.h>
+
+struct peer;
+
+struct kvr_region {
+	struct kvr *kvr;
+	uint8_t *addr;
+	uint64_t len;
+	_Atomic uint32_t users; /* ops of unfinished requests */
+	struct wire_region wire;
+	struct fabric_mr *mr[KVR_MAX_RAILS];
+};
+
+struct kvr_remote {
+	struct kvr *kvr;
+	struct peer *peer;
+	_Atomic uint32_t users;
+	struct wire_region wire;
+};
+
+#endif

@@ -1,0 +1,339 @@
+/* SPDX-License-Identifier: MIT
+ * The loop: take submitted requests, read completions, serve messages, post pieces. */
+#include "progress.h"
+#include "context.h"
+#include "log.h"
+#include <errno.h>
+#include <sched.h>
+#include <time.h>
+
+#define EVENTS    64           /* per poll of a rail */
+#define IDLE_SPIN 16           /* passes before the core is given away */
+#define IDLE_NAP  (500 * 1000) /* ns of idling before it sleeps, shorter first ... */
+#define NAP       (20 * 1000)
+#define IDLE_LONG (1000 * 1000 * 1000) /* ... then longer */
+#define NAP_LONG  (1000 * 1000)
+
+static void peer_failed(struct kvr *kvr, struct peer *peer, const struct rail *rail, int error)
+{
+	peer_die(kvr, peer, rail, error);
+	transfer_abandon_all(kvr, peer);
+}
+
+/* Moves the counters of the batches that have become complete, and says so to who wrote them. */
+static void complete_batches(struct kvr *kvr, struct peer *peer)
+{
+	struct lane_batch batch;
+	int error;
+
+	while (lane_take(&peer->lane, &batch)) {
+		error = 0;
+		if (batch.counter < kvr->config.counters)
+			atomic_fetch_add_explicit(&kvr->counters[batch.counter], 1,
+			                          memory_order_release);
+		else if (batch.counter != KVR_NO_COUNTER)
+			error = EINVAL;
+		peer_note(kvr, peer,
+		          &(struct wire_message){.type = WIRE_DONE, .a = batch.first, .c = error});
+	}
+}
+
+static void on_arrival(struct kvr *kvr, struct rail *rail, uint32_t immediate)
+{
+	struct peer *peer = kvr->lane_owner[immediate_lane(immediate)];
+
+	rail->stats.arrivals++;
+	if (!peer || lane_arrive(&peer->lane, immediate_piece(immediate)) < 0) {
+		log_warning("rail %s: a piece came from nobody known, or memory is short",
+		            rail->name);
+		return;
+	}
+	complete_batches(kvr, peer);
+}
+
+static void on_end(struct kvr *kvr, struct peer *peer, const struct wire_message *message)
+{
+	int rc = lane_declare(&peer->lane, message->a, message->b, message->c);
+
+	if (rc < 0)
+		log_warning("peer %u ends a batch that cannot be: %u pieces from %u", peer->index,
+		            message->b, message->a);
+	else if (!rc && lane_is_done(&peer->lane, message->a))
+		peer_note(kvr, peer, &(struct wire_message){.type = WIRE_DONE, .a = message->a});
+	complete_batches(kvr, peer);
+}
+
+static void on_lost(struct kvr *kvr, struct peer *peer, const struct wire_message *message)
+{
+	if (lane_lose(&peer->lane, message->a, message->b, message->c) < 0)
+		log_warning("peer %u loses a piece that cannot be", peer->index);
+	complete_batches(kvr, peer);
+}
+
+static void on_peer_message(struct kvr *kvr, struct peer *peer, const struct wire_message *message)
+{
+	switch (message->type) {
+	case WIRE_HELLO:
+		break;
+	case WIRE_WELCOME:
+		peer_on_welcome(kvr, peer, message);
+		break;
+	case WIRE_END:
+		on_end(kvr, peer, message);
+		break;
+	case WIRE_LOST:
+		on_lost(kvr, peer, message);
+		break;
+	case WIRE_DONE:
+		transfer_on_done(kvr, peer, message->a, -(int)message->c);
+		break;
+	case WIRE_READY:
+		collective_on_ready(kvr, message);
+		break;
+	case WIRE_CHUNK:
+		collective_on_chunk(kvr, message);
+		break;
+	case WIRE_BYE:
+		peer_on_bye(kvr, peer);
+		break;
+	}
+}
+
+static void on_message(struct kvr *kvr, const struct rail *rail, const void *buf, size_t len)
+{
+	struct wire_message message;
+	struct peer *peer;
+	int rc = wire_message_decode(buf, len, &message);
+
+	if (rc) {
+		log_warning("rail %s: a message of %zu bytes is not one of this version's: %s",
+		            rail->name, len, kvr_strerror(rc));
+		return;
+	}
+	if (message.type == WIRE_HELLO) {
+		peer_on_hello(kvr, &message);
+		return;
+	}
+	peer = message.to < kvr->peer_count ? kvr->peers[message.to] : NULL;
+	if (peer && peer->instance == message.instance && peer->state != PEER_DEAD)
+		on_peer_message(kvr, peer, &message);
+}
+
+static void on_piece(struct kvr *kvr, struct rail *rail, struct flight *flight, int error)
+{
+	struct transfer *t = flight->transfer;
+	uint32_t piece = flight->piece;
+	char name[96];
+
+	if (error) {
+		rail->stats.errors++;
+		if (!t->error)
+			log_error("rail %s: a piece of %llu bytes for %s failed: %s", rail->name,
+			          (unsigned long long)flight->len, peer_name(t->peer, name),
+			          kvr_strerror(error));
+	} else {
+		rail->stats.pieces++;
+		if (t->request->is_read)
+			rail->stats.bytes_read += flight->len;
+		else
+			rail->stats.bytes_written += flight->len;
+	}
+	rail_release(rail, flight);
+	transfer_on_piece(kvr, t, piece, error);
+}
+
+static void on_event(struct kvr *kvr, struct rail *rail, const struct fabric_event *event)
+{
+	struct flight *flight = event_flight(event);
+
+	if (event->error && (!flight || flight->kind != FLIGHT_PIECE))
+		rail->stats.errors++;
+	if (!event->error && event->kind == FABRIC_ARRIVAL) {
+		on_arrival(kvr, rail, event->immediate);
+		return;
+	}
+	if (!flight) { /* efa reports a read that it made for a peer's write like that */
+		log_error("rail %s: %s", rail->name, kvr_strerror(event->error));
+		return;
+	}
+	switch (flight->kind) {
+	case FLIGHT_PIECE:
+		on_piece(kvr, rail, flight, event->error);
+		break;
+	case FLIGHT_SEND:
+		rail_release(rail, flight);
+		flight->peer->notes_in_flight--;
+		if (event->error)
+			peer_failed(kvr, flight->peer, rail, event->error);
+		else
+			peer_activate(kvr, flight->peer);
+		break;
+	case FLIGHT_RECEIVE:
+		if (event->error)
+			log_error("rail %s: a receive failed: %s", rail->name,
+			          kvr_strerror(event->error));
+		else
+			on_message(kvr, rail, flight->buffer, event->len);
+		rail_release(rail, flight);
+		break;
+	}
+}
+
+static bool poll_rails(struct kvr *kvr)
+{
+	struct fabric_event events[EVENTS];
+	bool any = false;
+	int n;
+
+	for (unsigned int r = 0; r < kvr->rail_count; r++) {
+		n = rail_poll(&kvr->rails[r], events, EVENTS);
+		for (int i = 0; i < n; i++)
+			on_event(kvr, &kvr->rails[r], &events[i]);
+		any |= n > 0;
+	}
+	return any;
+}
+
+/* Sends waiting messages, and takes off the list who has nothing more to do. */
+static void serve_peers(struct kvr *kvr)
+{
+	const struct rail *rail;
+	struct peer *peer, *next;
+	int rc;
+
+	for (peer = TAILQ_FIRST(&kvr->active); peer; peer = next) {
+		next = TAILQ_NEXT(peer, link);
+		rc = peer_flush(kvr, peer, &rail);
+		if (rc)
+			peer_failed(kvr, peer, rail, rc);
+		if (!STAILQ_EMPTY(&peer->outbox) || !TAILQ_EMPTY(&peer->posting))
+			continue;
+		TAILQ_REMOVE(&kvr->active, peer, link);
+		peer->active = false;
+		if (peer->index >= (uint32_t)kvr->nranks && !peer->remotes && peer_is_over(peer))
+			peer_free(kvr, peer);
+	}
+}
+
+/* The next piece for the first peer that can take one on this rail; that peer goes to the end of
+ * the line. */
+static bool post_on(struct kvr *kvr, struct rail *rail)
+{
+	struct peer *peer, *next;
+
+	for (peer = TAILQ_FIRST(&kvr->active); peer; peer = next) {
+		next = TAILQ_NEXT(peer, link);
+		if (transfer_post(kvr, peer, rail) != 1)
+			continue;
+		TAILQ_REMOVE(&kvr->active, peer, link);
+		TAILQ_INSERT_TAIL(&kvr->active, peer, link);
+		return true;
+	}
+	return false;
+}
+
+/* One piece for each rail in turn, as long as any of them takes one. */
+static bool post_pieces(struct kvr *kvr)
+{
+	bool any = false, more;
+
+	do {
+		more = false;
+		for (unsigned int i = 0; i < kvr->rail_count; i++) {
+			struct rail *rail = &kvr->rails[(kvr->next_rail + i) % kvr->rail_count];
+
+			if (rail_has_room(rail, CONFIG_PIECE_MAX))
+				more |= post_on(kvr, rail);
+		}
+		any |= more;
+	} while (more);
+	kvr->next_rail++;
+	return any;
+}
+
+static void cancel_wanted(struct kvr *kvr)
+{
+	struct peer *peer;
+
+	if (atomic_exchange(&kvr->cancel_wanted, false))
+		TAILQ_FOREACH(peer, &kvr->active, link)
+	transfer_cancel(kvr, peer);
+}
+
+bool progress_pass(struct kvr *kvr)
+{
+	bool any = transfer_accept(kvr);
+
+	cancel_wanted(kvr);
+	any |= poll_rails(kvr);
+	serve_peers(kvr);
+	return post_pieces(kvr) || any;
+}
+
+static int64_t now_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000000000ll + t.tv_nsec;
+}
+
+/* More ranks than cores is common: whoever has nothing to do must let the others work. */
+static void be_idle(uint32_t passes, int64_t idle_ns)
+{
+	struct timespec nap = {.tv_nsec = idle_ns > IDLE_LONG ? NAP_LONG : NAP};
+
+	if (passes < IDLE_SPIN)
+		return;
+	if (idle_ns < IDLE_NAP)
+		sched_yield();
+	else
+		nanosleep(&nap, NULL);
+}
+
+int kvr_progress(struct kvr *kvr)
+{
+	bool any;
+
+	if (pthread_mutex_trylock(&kvr->engine))
+		return 1; /* another thread moves our data along */
+	any = progress_pass(kvr);
+	pthread_mutex_unlock(&kvr->engine);
+	return any;
+}
+
+/* One pass; *any: something happened. */
+static bool pass_and_ask(struct kvr *kvr, const struct wait *wait, bool *any)
+{
+	bool ready;
+
+	if (!wait->exclusive) {
+		*any = kvr_progress(kvr);
+		return wait->ready(wait->arg);
+	}
+	pthread_mutex_lock(&kvr->engine);
+	*any = progress_pass(kvr);
+	ready = wait->ready(wait->arg);
+	pthread_mutex_unlock(&kvr->engine);
+	return ready;
+}
+
+int progress_until(struct kvr *kvr, const struct wait *wait)
+{
+	int64_t start = now_ns(), busy = start, now;
+	uint32_t idle = 0;
+	bool any;
+
+	while (!pass_and_ask(kvr, wait, &any)) {
+		now = now_ns();
+		if (wait->timeout_ms >= 0 && now - start >= wait->timeout_ms * 1000000ll)
+			return -ETIMEDOUT;
+		if (any) {
+			busy = now;
+			idle = 0;
+		} else {
+			be_idle(idle++, now - busy);
+		}
+	}
+	return 0;
+}

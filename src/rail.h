@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: MIT
+ * One NIC: its endpoint, what is in flight on it, and its buffers for control messages. Not
+ * thread-safe: whoever holds the context's engine lock owns the rails. */
+#ifndef KVR_RAIL_H
+#define KVR_RAIL_H
+
+#include "config.h"
+#include "fabric.h"
+#include "wire.h"
+#include <sys/queue.h>
+
+struct peer;
+struct transfer;
+
+enum flight_kind { FLIGHT_PIECE, FLIGHT_SEND, FLIGHT_RECEIVE };
+
+/* An operation in flight; `op` comes first, so that a completion leads back here. */
+struct flight {
+	struct fabric_op op;
+	enum flight_kind kind;
+	SLIST_ENTRY(flight) link;  /* in one of the rail's free lists */
+	struct transfer *transfer; /* PIECE: whose; its number; its bytes */
+	uint32_t piece;
+	uint64_t len;
+	struct peer *peer; /* SEND: to whom */
+	uint8_t *buffer;   /* SEND, RECEIVE: WIRE_MESSAGE_MAX bytes of the slab */
+};
+
+SLIST_HEAD(flight_list, flight);
+
+struct rail {
+	const struct fabric_ops *fabric;
+	struct fabric_nic *nic;
+	char name[32], pci[16];
+	int numa_node;
+	uint64_t bits_per_second;
+	struct wire_endpoint endpoint;
+
+	struct flight *flights;
+	struct flight_list pieces, sends, receives; /* free; receives: to be posted again */
+	uint8_t *slab;
+	size_t slab_bytes;
+	struct fabric_mr *slab_mr;
+
+	uint32_t depth, pieces_in_flight, sends_in_flight;
+	uint64_t window, bytes_in_flight;
+	struct kvr_stats stats;
+};
+
+/* Opens the endpoint and posts its receives. The offer, and where the rail sits, were filled in
+ * before: *rail has name, pci and numa_node. */
+int rail_open(struct rail *, const struct fabric_ops *, const struct fabric_offer *,
+              const struct config *, char why[FABRIC_WHY]);
+void rail_close(struct rail *); /* also of a half-open or zeroed one */
+
+/* Whether a piece of at most len bytes may go now. */
+static inline bool rail_has_room(const struct rail *rail, uint64_t len)
+{
+	return rail->pieces_in_flight < rail->depth &&
+	       (!rail->pieces_in_flight || rail->bytes_in_flight + len <= rail->window);
+}
+
+/* Posts one piece of a transfer; there was room. -EAGAIN: not now. */
+int rail_post(struct rail *, const struct fabric_rma *, bool is_read, struct transfer *,
+              uint32_t piece);
+
+/* Sends a message to the peer at fabric address `to`. -EAGAIN: not now. */
+int rail_send(struct rail *, const struct wire_message *, uint64_t to, struct peer *);
+
+/* Polls; a count of events. Their flights are still out of the free lists: rail_release gives
+ * each back once it has been looked at. */
+int rail_poll(struct rail *, struct fabric_event *, int max);
+void rail_release(struct rail *, struct flight *);
+
+static inline struct flight *event_flight(const struct fabric_event *event)
+{
+	return (struct flight *)event->op;
+}
+
+#endif

@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: MIT
+ * kvr_write, kvr_read and what waits for them: the caller's side of a batch. All checks are made
+ * here, before anything is posted; the rest of a batch's life is in transfer.c. */
+#include "context.h"
+#include "log.h"
+#include "memory.h"
+#include "progress.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int bad_op(const char *call, size_t i, const struct kvr_op *op, int rc, const char *what)
+{
+	log_error("%s: op %zu: %s (%llu runs of %llu bytes; local offset %llu stride %llu, remote "
+	          "offset %llu stride %llu): nothing was moved",
+	          call, i, what, (unsigned long long)op->count, (unsigned long long)op->len,
+	          (unsigned long long)op->local_offset, (unsigned long long)op->local_stride,
+	          (unsigned long long)op->remote_offset, (unsigned long long)op->remote_stride);
+	return rc;
+}
+
+static int check_op(const struct kvr *kvr, const struct kvr_request *request, size_t i)
+{
+	const struct kvr_op *op = &request->ops[i];
+	const char *call = request->is_read ? "kvr_read" : "kvr_write";
+	uint64_t into = request->is_read ? op->local_stride : op->remote_stride;
+
+	if (!op->local || !op->remote || op->local->kvr != kvr || op->remote->kvr != kvr)
+		return bad_op(call, i, op, -EINVAL, "no region or remote of this context");
+	if (!op->len || !op->count)
+		return bad_op(call, i, op, -EINVAL, "moves nothing");
+	if (op->count > 1 && into < op->len)
+		return bad_op(call, i, op, -EINVAL, "its runs overlap at the destination");
+	if (stripe_check(op->local_offset, op->local_stride, op->len, op->count, op->local->len))
+		return bad_op(call, i, op, -ERANGE, "leaves its local region");
+	if (stripe_check(op->remote_offset, op->remote_stride, op->len, op->count,
+	                 op->remote->wire.len))
+		return bad_op(call, i, op, -ERANGE, "leaves its remote region");
+	if (!request->is_read && request->counter != KVR_NO_COUNTER &&
+	    request->counter >= op->remote->wire.counters)
+		return bad_op(call, i, op, -EINVAL, "its peer does not have the counter");
+	if (op->remote->peer->state == PEER_DEAD)
+		return bad_op(call, i, op, -EHOSTUNREACH, "its peer is dead");
+	return 0;
+}
+
+/* Sorts the ops by peer, keeping the order of each peer's: a counting sort over peers' indices. */
+static int group_ops(struct kvr_request *request, const struct kvr_op *ops, uint32_t max_index)
+{
+	uint32_t *count = calloc(max_index + 2, sizeof(*count));
+
+	if (!count)
+		return -ENOMEM;
+	for (size_t i = 0; i < request->n; i++)
+		count[ops[i].remote->peer->index + 1]++;
+	for (uint32_t p = 0; p <= max_index; p++)
+		count[p + 1] += count[p];
+	for (size_t i = 0; i < request->n; i++)
+		request->ops[count[ops[i].remote->peer->index]++] = ops[i];
+	free(count);
+	return 0;
+}
+
+/* Fills the transfer for the ops [from, to), which are all one peer's. */
+static int fill_transfer(struct kvr *kvr, struct kvr_request *request, size_t from, size_t to)
+{
+	struct transfer *t = &request->transfer[request->transfers++];
+	const struct kvr_op *ops = request->ops + from;
+	uint64_t bytes = 0;
+
+	for (size_t i = from; i < to; i++)
+		bytes += request->ops[i].len * request->ops[i].count;
+	*t = (struct transfer){
+		.request = request,
+		.peer = ops->remote->peer,
+		.cursor = {.ops = ops, .n = to - from},
+		.cut = stripe_cut(bytes, kvr->rail_count, kvr->config.piece_bytes,
+	                          CONFIG_PIECE_MAX),
+	};
+	if (stripe_count(ops, to - from, t->cut, LANE_WINDOW) <= LANE_WINDOW)
+		return 0;
+	log_error("more than %u pieces for peer %u in one call: nothing was moved; make it "
+	          "several calls, or its runs longer",
+	          LANE_WINDOW, t->peer->index);
+	return -E2BIG;
+}
+
+static uint32_t count_peers(const struct kvr_op *ops, size_t n, uint32_t *max_index)
+{
+	const struct peer *last = NULL, *peer;
+	uint32_t switches = 0;
+
+	*max_index = 0;
+	for (size_t i = 0; i < n; i++) {
+		peer = ops[i].remote->peer;
+		switches += peer != last;
+		last = peer;
+		if (peer->index > *max_index)
+			*max_index = peer->index;
+	}
+	/* Never fewer than there are peers: room for that many transfers will do. */
+	return switches <= *max_index ? switches : *max_index + 1;
+}
+
+static int prepare(struct kvr *kvr, struct kvr_request *request)
+{
+	size_t from = 0;
+	int rc;
+
+	for (size_t i = 1; i <= request->n; i++) {
+		if (i < request->n &&
+		    request->ops[i].remote->peer == request->ops[from].remote->peer)
+			continue;
+		if ((rc = fill_transfer(kvr, request, from, i)))
+			return rc;
+		from = i;
+	}
+	request->unfinished = request->transfers;
+	return 0;
+}
+
+static void hold_ops(const struct kvr_request *request)
+{
+	for (size_t i = 0; i < request->n; i++) {
+		request->ops[i].local->users++;
+		request->ops[i].remote->users++;
+	}
+}
+
+static int make_request(struct kvr *kvr, const struct kvr_request *like, struct kvr_request **out)
+{
+	struct kvr_request *request;
+	const struct kvr_op *ops = like->ops;
+	uint32_t max_index, peers;
+	int rc;
+
+	for (size_t i = 0; i < like->n; i++)
+		if ((rc = check_op(kvr, like, i)))
+			return rc;
+	peers = count_peers(ops, like->n, &max_index);
+	request = malloc(sizeof(*request) + peers * sizeof(request->transfer[0]));
+	if (!request)
+		return -ENOMEM;
+	*request = *like;
+	request->ops = malloc(like->n * sizeof(*ops));
+	rc = -ENOMEM;
+	if (!request->ops)
+		goto err_free;
+	if (peers == 1)
+		memcpy(request->ops, ops, like->n * sizeof(*ops));
+	else if ((rc = group_ops(request, ops, max_index)))
+		goto err_free;
+	if ((rc = prepare(kvr, request)))
+		goto err_free;
+	*out = request;
+	return 0;
+err_free:
+	free(request->ops);
+	free(request);
+	return rc;
+}
+
+static int start_batch(struct kvr *kvr, const struct kvr_request *like, struct kvr_request **out)
+{
+	struct kvr_request *request;
+	int rc;
+
+	if (!like->ops || !like->n || like->n > SIZE_MAX / sizeof(struct kvr_op)) {
+		log_error("a batch of no ops");
+		return -EINVAL;
+	}
+	if ((rc = make_request(kvr, like, &request)))
+		return rc;
+	hold_ops(request);
+	kvr->children++;
+	*out = request;
+	transfer_submit(kvr, request);
+	kvr_progress(kvr);
+	return 0;
+}
+
+int kvr_write(struct kvr *kvr, const struct kvr_op *ops, size_t n, uint32_t counter,
+              struct kvr_request **out)
+{
+	struct kvr_request like = {
+		.kvr = kvr, .ops = (struct kvr_op *)ops, .n = n, .counter = counter};
+
+	return start_batch(kvr, &like, out);
+}
+
+int kvr_read(struct kvr *kvr, const struct kvr_op *ops, size_t n, struct kvr_request **out)
+{
+	struct kvr_request like = {
+		.kvr = kvr, .ops = (struct kvr_op *)ops, .n = n, .is_read = true};
+
+	return start_batch(kvr, &like, out);
+}
+
+static bool is_finished(void *arg)
+{
+	struct kvr_request *request = arg;
+
+	return atomic_load_explicit(&request->finished, memory_order_acquire);
+}
+
+int kvr_request_wait(struct kvr_request *request, int timeout_ms)
+{
+	struct wait wait = {.ready = is_finished, .arg = request, .timeout_ms = timeout_ms};
+	int rc = is_finished(request) ? 0 : progress_until(request->kvr, &wait);
+
+	return rc ? rc : request->result;
+}
+
+int kvr_request_cancel(struct kvr_request *request)
+{
+	request->cancelled = true;
+	request->kvr->cancel_wanted = true;
+	return 0;
+}
+
+int kvr_request_close(struct kvr_request *request)
+{
+	if (!is_finished(request))
+		return -EBUSY;
+	request->kvr->children--;
+	free(request->ops);
+	free(request);
+	return 0;
+}
+
+struct counter_wait {
+	_Atomic uint64_t *counter;
+	uint64_t at_least, value;
+};
+
+static bool has_counted(void *arg)
+{
+	struct counter_wait *c = arg;
+
+	c->value = atomic_load_explicit(c->counter, memory_order_acquire);
+	return c->value >= c->at_least;
+}
+
+int kvr_counter_wait(struct kvr *kvr, uint32_t counter, uint64_t at_least, int timeout_ms,
+                     uint64_t *value)
+{
+	struct counter_wait c = {.at_least = at_least};
+	struct wait wait = {.ready = has_counted, .arg = &c, .timeout_ms = timeout_ms};
+	int rc;
+
+	if (counter >= kvr->config.counters) {
+		log_error("counter %u does not exist: there are %u, see kvr_options.counters",
+		          counter, kvr->config.counters);
+		return -EINVAL;
+	}
+	c.counter = &kvr->counters[counter];
+	rc = has_counted(&c) ? 0 : progress_until(kvr, &wait);
+	if (value)
+		*value = c.value;
+	return rc;
+}

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: MIT
+ * What a request has to move to or from one peer, as the engine sees it: posted in order of
+ * arrival, piece by piece, on whatever rail has room.
+ *
+ * A write's pieces get consecutive numbers on our lane at the target. When the last is posted (or
+ * posting ends early: cancel, error), END tells the target how many there are and which counter to
+ * move, if any. The target answers DONE when all of them are visible, which is what ends a write:
+ * completions of the provider only free the local buffer. A cancelled write is thus let land as far
+ * as it went before its request ends, and nothing lands later. A piece that failed is reported as
+ * LOST, so that the target waits for the others only. */
+#ifndef KVR_TRANSFER_H
+#define KVR_TRANSFER_H
+
+#include "stripe.h"
+#include <ck_stack.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <sys/queue.h>
+
+struct kvr;
+struct peer;
+struct rail;
+
+struct transfer {
+	struct kvr_request *request;
+	struct peer *peer;
+	struct transfer_queue *queue; /* the peer's, that it is in */
+	TAILQ_ENTRY(transfer) link;
+	struct stripe_cursor cursor;
+	uint64_t cut;
+	uint32_t first;             /* writes: number of the first piece */
+	uint32_t posted, in_flight; /* pieces */
+	bool started, sealed;       /* sealed: no more will be posted */
+	bool confirmed;             /* writes: by the target */
+	int error;
+};
+
+TAILQ_HEAD(transfer_queue, transfer);
+
+/* A batch: kvr_write and kvr_read fill it in the caller's thread and submit it on a lock-free
+ * stack; from then until it is finished it belongs to the engine. */
+struct kvr_request {
+	ck_stack_entry_t entry; /* while submitted */
+	struct kvr *kvr;
+	bool is_read;
+	uint32_t counter;
+	_Atomic bool cancelled; /* the caller asks */
+	_Atomic bool finished;  /* result is valid, and the engine is done with it */
+	int result;
+	struct kvr_op *ops; /* grouped by peer */
+	size_t n;
+	uint32_t transfers, unfinished;
+	struct transfer transfer[];
+};
+
+void transfer_submit(struct kvr *, struct kvr_request *); /* from any thread */
+
+/* The rest is the engine's. Takes over what was submitted; whether there was anything. */
+bool transfer_accept(struct kvr *);
+
+/* Posts the next piece for a peer on a rail that has room. 1: posted; 0: none to post; -EAGAIN:
+ * not now, or not on this rail. */
+int transfer_post(struct kvr *, struct peer *, struct rail *);
+
+/* A piece has ended. */
+void transfer_on_piece(struct kvr *, struct transfer *, uint32_t piece, int error);
+
+/* The target says that the batch from piece `first` is visible, or why it will not count. */
+void transfer_on_done(struct kvr *, struct peer *, uint32_t first, int error);
+
+/* The peer died: its transfers end when nothing of them is in flight. */
+void transfer_abandon_all(struct kvr *, struct peer *);
+
+/* Ends posting for a peer's cancelled requests. */
+void transfer_cancel(struct kvr *, struct peer *);
+
+#endif
