@@ -11,6 +11,8 @@
 #define NOBODY  UINT32_MAX /* index_there before we know it */
 #define NO_LANE UINT32_MAX
 
+#define NOT_INSERTED UINT64_MAX /* fabric address */
+
 const char *peer_name(const struct peer *peer, char buf[static 96])
 {
 	struct wire_address address;
@@ -86,7 +88,8 @@ void peer_free(struct kvr *kvr, struct peer *peer)
 		kvr->lane_owner[peer->lane_here] = NULL;
 	lane_close(&peer->lane);
 	for (unsigned int r = 0; peer->fabric && r < kvr->rail_count; r++)
-		kvr->fabric->remove(kvr->rails[r].nic, peer->fabric[r]);
+		if (peer->fabric[r] != NOT_INSERTED)
+			kvr->fabric->remove(kvr->rails[r].nic, peer->fabric[r]);
 	kvr->peers[peer->index] = NULL;
 	free(peer->fabric);
 	free(peer->address);
@@ -125,39 +128,47 @@ static void take_lane(struct kvr *kvr, struct peer *peer)
 	log_warning("all %u lanes are taken: one more peer cannot write to this rank", LANES);
 }
 
-/* The addresses of one peer rail for each of ours: same index where both have it. */
-static int insert_addresses(struct kvr *kvr, struct peer *peer)
+/* Same index on both sides where both have it. */
+static int insert_address(struct kvr *kvr, struct peer *peer, unsigned int r)
 {
 	struct wire_address address;
 	const struct wire_endpoint *end;
 	uint32_t version;
 	char name[96];
-	int rc;
+	int rc = wire_address_decode(peer->address, peer->address_len, &address, &version);
 
-	if (peer->fabric)
-		return 0;
-	rc = wire_address_decode(peer->address, peer->address_len, &address, &version);
 	if (rc)
 		return rc;
-	peer->fabric = calloc(kvr->rail_count, sizeof(*peer->fabric));
-	if (!peer->fabric)
-		return -ENOMEM;
-	peer->rails = address.rails;
-	for (unsigned int r = 0; r < kvr->rail_count; r++) {
-		end = &address.rail[r % address.rails];
-		rc = end->len == kvr->rails[r].endpoint.len
-		             ? kvr->fabric->insert(kvr->rails[r].nic, end->bytes, &peer->fabric[r])
-		             : -EADDRNOTAVAIL;
-		if (!rc)
-			continue;
+	end = &address.rail[r % address.rails];
+	rc = end->len == kvr->rails[r].endpoint.len
+	             ? kvr->fabric->insert(kvr->rails[r].nic, end->bytes, &peer->fabric[r])
+	             : -EADDRNOTAVAIL;
+	if (rc) {
+		peer->fabric[r] = NOT_INSERTED;
 		log_error("rail %s: address of %s is refused: %s", kvr->rails[r].name,
 		          peer_name(peer, name), kvr_strerror(rc));
-		while (r--)
-			kvr->fabric->remove(kvr->rails[r].nic, peer->fabric[r]);
-		free(peer->fabric);
-		peer->fabric = NULL;
-		return rc;
 	}
+	return rc;
+}
+
+int peer_address(struct kvr *kvr, struct peer *peer, unsigned int r, uint64_t *out)
+{
+	int rc = peer->fabric[r] == NOT_INSERTED ? insert_address(kvr, peer, r) : 0;
+
+	*out = peer->fabric[r];
+	return rc;
+}
+
+/* What a peer costs only once it is talked to. */
+static int prepare(struct kvr *kvr, struct peer *peer)
+{
+	if (peer->fabric)
+		return 0;
+	peer->fabric = malloc(kvr->rail_count * sizeof(*peer->fabric));
+	if (!peer->fabric)
+		return -ENOMEM;
+	for (unsigned int r = 0; r < kvr->rail_count; r++)
+		peer->fabric[r] = NOT_INSERTED;
 	take_lane(kvr, peer);
 	return 0;
 }
@@ -183,7 +194,7 @@ int peer_connect(struct kvr *kvr, struct peer *peer)
 		return -EHOSTUNREACH;
 	if (peer->state != PEER_IDLE)
 		return 0;
-	if ((rc = insert_addresses(kvr, peer)) || (rc = greet(kvr, peer, WIRE_HELLO)))
+	if ((rc = prepare(kvr, peer)) || (rc = greet(kvr, peer, WIRE_HELLO)))
 		return rc;
 	peer->state = PEER_GREETED;
 	return 0;
@@ -210,6 +221,7 @@ int peer_flush(struct kvr *kvr, struct peer *peer, const struct rail **rail)
 	unsigned int home = peer->index % kvr->rail_count;
 	struct wire_message *message;
 	struct note *note;
+	uint64_t to;
 	int rc;
 
 	*rail = &kvr->rails[home];
@@ -220,7 +232,9 @@ int peer_flush(struct kvr *kvr, struct peer *peer, const struct rail **rail)
 			return 0;
 		message->to = peer->index_there;
 		message->instance = kvr->instance;
-		rc = rail_send(&kvr->rails[home], message, peer->fabric[home], peer);
+		rc = peer_address(kvr, peer, home, &to);
+		if (!rc)
+			rc = rail_send(&kvr->rails[home], message, to, peer);
 		if (rc)
 			return rc == -EAGAIN ? 0 : rc;
 		peer->notes_in_flight++;
@@ -255,7 +269,7 @@ void peer_on_hello(struct kvr *kvr, const struct wire_message *message)
 		peer = peer_add(kvr, message->body, message->body_len, message->instance);
 	if (!peer || peer->state == PEER_DEAD)
 		return;
-	if ((rc = insert_addresses(kvr, peer)))
+	if (prepare(kvr, peer))
 		return;
 	learn(kvr, peer, message);
 	greet(kvr, peer, WIRE_WELCOME);

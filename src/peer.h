@@ -58,8 +58,11 @@ struct peer *peer_add(struct kvr *, const void *address, size_t len, uint64_t in
 void peer_free(struct kvr *, struct peer *);
 struct peer *peer_find(struct kvr *, uint64_t instance);
 
-/* Inserts the peer's addresses and greets it, on first use. */
+/* Greets the peer, on first use. */
 int peer_connect(struct kvr *, struct peer *);
+
+/* Its address on our rail r, inserted on first use: with efa, a rail's first one costs 40 MB. */
+int peer_address(struct kvr *, struct peer *, unsigned int r, uint64_t *out);
 
 /* Queues a message; it goes when the peer is up and a rail has room. A body is not copied: it
  * must last until then. */

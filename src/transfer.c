@@ -169,13 +169,14 @@ static int post_piece(struct kvr *kvr, struct transfer *t, struct rail *rail)
 		.local = piece.local->addr + piece.local_offset,
 		.mr = piece.local->mr[r],
 		.len = piece.len,
-		.peer = t->peer->fabric[r],
 		.remote = remote->base + piece.remote_offset,
 		.key = remote->key[r % remote->rails],
 		.notify = !t->request->is_read,
 		.immediate = immediate_make(t->peer->lane_there, number),
 	};
-	rc = rail_post(rail, &rma, t->request->is_read, t, number);
+	rc = peer_address(kvr, t->peer, r, &rma.peer);
+	if (!rc)
+		rc = rail_post(rail, &rma, t->request->is_read, t, number);
 	if (rc)
 		return rc;
 	t->cursor = cursor;
