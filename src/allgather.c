@@ -18,7 +18,7 @@ static bool step_is_over(void *arg)
 
 	if (c->from->state == PEER_DEAD || c->to->state == PEER_DEAD)
 		return true;
-	return !c->wanted && collective_is_asked(kvr) && STAILQ_EMPTY(&c->to->outbox);
+	return !c->wanted && STAILQ_EMPTY(&c->to->outbox);
 }
 
 static bool step_is_asked(void *arg)

@@ -109,7 +109,7 @@ int bootstrap_exchange(struct kvr *kvr, const struct kvr_bootstrap *bootstrap, i
                        const char *why)
 {
 	struct wire_address *scratch = malloc(sizeof(*scratch));
-	uint8_t *blobs = calloc(kvr->nranks, KVR_ADDRESS_MAX);
+	uint8_t *blobs = calloc((unsigned int)kvr->nranks, KVR_ADDRESS_MAX);
 	int rc = make_address(kvr, &status, why);
 
 	if (!scratch || !blobs) {

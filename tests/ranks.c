@@ -117,6 +117,6 @@ void ranks_expect_rc(const char *file, int line, const char *what, long rc, long
 	if (rc == wanted)
 		return;
 	snprintf(text, sizeof(text), "%s is %ld (%s), wanted %ld", what, rc,
-		 rc < 0 ? kvr_strerror(rc) : "", wanted);
+	         rc < 0 ? kvr_strerror(rc) : "", wanted);
 	ranks_fail(file, line, text);
 }

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT
+ * A rank's usual things: an open context, one region of its own, and everybody's as remotes. */
+#include "job.h"
+#include <stdlib.h>
+
+void job_open(struct job *job, const struct kvr_bootstrap *b, size_t bytes)
+{
+	uint8_t mine[KVR_DESCRIPTOR_MAX] = {0}, all[JOB_MAX_RANKS * KVR_DESCRIPTOR_MAX];
+
+	*job = (struct job){.rank = b->rank, .n = b->nranks, .bytes = bytes};
+	expect_rc(kvr_open(b, NULL, &job->kvr), 0);
+	job->memory = aligned_alloc(4096, bytes);
+	expect(job->memory);
+	expect_rc(kvr_region_open(job->kvr, job->memory, bytes, KVR_HOST, &job->region), 0);
+	expect(kvr_region_export(job->region, mine, sizeof(mine)) > 0);
+	expect_rc(kvr_allgather(job->kvr, mine, all, sizeof(mine)), 0);
+	for (int i = 0; i < job->n; i++)
+		expect_rc(kvr_remote_open(job->kvr, i, all + i * sizeof(mine), sizeof(mine),
+		                          &job->remote[i]),
+		          0);
+}
+
+void job_barrier(struct job *job)
+{
+	uint8_t mine = 0, all[JOB_MAX_RANKS];
+
+	expect_rc(kvr_allgather(job->kvr, &mine, all, 1), 0);
+}
+
+void job_close(struct job *job)
+{
+	for (int i = 0; i < job->n; i++)
+		expect_rc(kvr_remote_close(job->remote[i]), 0);
+	job_barrier(job); /* nobody uses our memory any more */
+	expect_rc(kvr_region_close(job->region), 0);
+	expect_rc(kvr_close(job->kvr), 0);
+	free(job->memory);
+}
+
+void job_write(struct job *job, const struct kvr_op *ops, size_t n, uint32_t counter)
+{
+	struct kvr_request *request;
+
+	expect_rc(kvr_write(job->kvr, ops, n, counter, &request), 0);
+	expect_rc(kvr_request_wait(request, JOB_TIMEOUT), 0);
+	expect_rc(kvr_request_close(request), 0);
+}

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: MIT
+ * A rank's usual things: an open context, one region of its own, and everybody's as remotes. */
+#ifndef TESTS_JOB_H
+#define TESTS_JOB_H
+
+#include "ranks.h"
+#include <stdint.h>
+
+#define JOB_MAX_RANKS 16
+#define JOB_TIMEOUT   30000
+
+struct job {
+	int rank, n;
+	struct kvr *kvr;
+	uint8_t *memory;
+	size_t bytes;
+	struct kvr_region *region;
+	struct kvr_remote *remote[JOB_MAX_RANKS];
+};
+
+void job_open(struct job *, const struct kvr_bootstrap *, size_t bytes);
+void job_close(struct job *);
+void job_barrier(struct job *);
+
+/* Writes ops and waits for the end. */
+void job_write(struct job *, const struct kvr_op *, size_t n, uint32_t counter);
+
+#endif
