@@ -8,15 +8,26 @@
 #include <stdlib.h>
 #include <string.h>
 
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/lsan_interface.h>
+/* Not at the end of the process: Open MPI has unloaded its modules by then, and its leaks could not
+ * be told from ours. */
+#define check_leaks() __lsan_do_leak_check()
+#else
+#define check_leaks() ((void)0)
+#endif
+
 #define RAILS_NAMED 4 /* in the first line, before it would get too long */
 
 static bool asks_for_help(int argc, char **argv)
 {
-	static const char *const words[] = {"--help", "-?", "--usage", "--version"};
+	static const char *const words[] = {"--help", "-?", "--usage", "--version", "-V"};
 
+	/* Also shortened, as getopt takes them; but "--" is none. */
 	for (int i = 1; i < argc; i++)
 		for (size_t j = 0; j < sizeof(words) / sizeof(words[0]); j++)
-			if (!strcmp(argv[i], words[j]))
+			if (!strcmp(argv[i], words[j]) ||
+			    (strlen(argv[i]) > 2 && !strncmp(argv[i], words[j], strlen(argv[i]))))
 				return true;
 	return false;
 }
@@ -136,6 +147,7 @@ int app_close(struct app *app)
 		app_error("rank %d: closing: %s", app->rank, kvr_strerror(rc));
 	app->kvr = NULL;
 	fflush(NULL);
+	check_leaks();
 	MPI_Initialized(&running);
 	if (running && MPI_Finalize())
 		rc = -EIO;

@@ -24,7 +24,8 @@ struct app {
 };
 
 /* Parses the command line and starts MPI. Every rank sees the same line, so all of them end alike
- * and only rank 0 speaks of it. 0 or EXIT_USAGE; app_close after both. --help does not return. */
+ * and only rank 0 speaks of it. 0, EXIT_USAGE or EXIT_FAILED; app_close after all. --help does not
+ * return. */
 int app_start(struct app *, const struct argp *, int argc, char **argv, void *input);
 
 /* app_start's second half, for those that parse by themselves: MPI_Init. 0 or EXIT_FAILED. */

@@ -111,16 +111,17 @@ as_root()
 	fi
 }
 
-# apt LOGFILE ARGUMENTS...: waits for another apt, as on a machine that has just started.
-apt()
+# apt_get LOGFILE ARGUMENTS...: waits for another apt, as on a machine that has just started.
+apt_get()
 {
 	log=$1
 	shift
 	as_root apt-get -q -y -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0 "$@" >>"$log" 2>&1
 }
 
-command -v apt-get >/dev/null && command -v dpkg-query >/dev/null ||
+if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then
 	give_up "there is no apt-get here"
+fi
 missing=$(missing_packages)
 [ -n "$missing" ] || exit 0
 missing=$(line "$missing")
@@ -133,9 +134,9 @@ echo "Installing (this can take some minutes): $missing"
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 trap 'exit 1' HUP INT TERM
-apt "$log" update || echo "apps/deps.sh: apt-get update failed, trying with what it knows" >&2
+apt_get "$log" update || echo "apps/deps.sh: apt-get update failed, trying with what it knows" >&2
 # shellcheck disable=SC2086 # a list
-if ! apt "$log" install --no-install-recommends $missing; then
+if ! apt_get "$log" install --no-install-recommends $missing; then
 	cat "$log" >&2
 	give_up "apt-get install failed, as shown above"
 fi

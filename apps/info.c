@@ -133,5 +133,5 @@ int info_main(int argc, char **argv)
 		print_rails(app.kvr);
 		print_environment();
 	}
-	return kvr_close(app.kvr) ? EXIT_FAILED : EXIT_OK;
+	return app_close(&app);
 }

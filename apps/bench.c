@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: MIT
+ * kvrail bench: rank 0 writes to rank 1 and reads from it, with kvrail and with a bare loop. */
+#include "bench.h"
+#include "bench_raw.h"
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#define PAGE 4096
+
+static void must(const struct bench *b, ssize_t rc, const char *what)
+{
+	if (rc < 0)
+		app_abort(b->app, "%s: %s", what, kvr_strerror((int)rc));
+}
+
+static void *map_memory(const struct bench *b, uint64_t bytes)
+{
+	void *memory =
+		mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char size[32];
+
+	if (memory == MAP_FAILED)
+		app_abort(b->app, "no memory: %s", human_bytes(bytes, size));
+	/* Else the first to move it would be measured with page faults. */
+	memset(memory, 0x5a, bytes);
+	return memory;
+}
+
+static void *allocate(const struct bench *b, size_t count, size_t size)
+{
+	void *memory = calloc(count, size);
+
+	if (!memory)
+		app_abort(b->app, "no memory for %zu times %zu bytes", count, size);
+	return memory;
+}
+
+static void open_memory(struct bench *b)
+{
+	uint8_t mine[KVR_DESCRIPTOR_MAX] = {0}, all[2][KVR_DESCRIPTOR_MAX];
+	struct kvr *kvr = b->app->kvr;
+	int other = !b->app->rank;
+
+	b->bytes = bench_memory_bytes(b->options);
+	b->memory = map_memory(b, b->bytes + PAGE);
+	b->raw_memory = map_memory(b, b->bytes);
+	must(b, kvr_region_open(kvr, b->memory, b->bytes + PAGE, KVR_HOST, &b->region),
+	     "registering memory");
+	must(b, kvr_region_export(b->region, mine, sizeof(mine)), "describing memory");
+	must(b, kvr_allgather(kvr, mine, all, sizeof(mine)), "exchange of descriptors");
+	must(b, kvr_remote_open(kvr, other, all[other], sizeof(all[other]), &b->remote),
+	     "memory of the other rank");
+}
+
+static void setup(struct bench *b, struct app *app, const struct bench_options *options)
+{
+	*b = (struct bench){.app = app, .options = options};
+	open_memory(b);
+	b->raw = raw_open(app, options, b->raw_memory, b->bytes);
+	b->row.local = allocate(b, BENCH_BLOCKS_MAX, sizeof(*b->row.local));
+	b->row.remote = allocate(b, BENCH_BLOCKS_MAX, sizeof(*b->row.remote));
+	b->ops = allocate(b, BENCH_BLOCKS_MAX, sizeof(*b->ops));
+	b->latencies_us = allocate(b, BENCH_LATENCIES_MAX, sizeof(*b->latencies_us));
+}
+
+static void teardown(struct bench *b)
+{
+	raw_close(b->raw);
+	must(b, kvr_remote_close(b->remote), "closing the other rank's memory");
+	must(b, kvr_region_close(b->region), "closing the memory");
+	munmap(b->memory, b->bytes + PAGE);
+	munmap(b->raw_memory, b->bytes);
+	free(b->row.local);
+	free(b->row.remote);
+	free(b->ops);
+	free(b->latencies_us);
+}
+
+/* Both ranks meet, and each gets what rank `from` says. */
+static uint64_t tell(const struct bench *b, int from, uint64_t what)
+{
+	uint64_t all[2];
+
+	must(b, kvr_allgather(b->app->kvr, &what, all, sizeof(what)), "meeting");
+	return all[from];
+}
+
+static void prepare_row(struct bench *b, uint64_t size, unsigned int number)
+{
+	struct bench_row *row = &b->row;
+
+	bench_row_plan(row, size, number);
+	b->batches = 0;
+	for (uint32_t i = 0; i < row->count; i++)
+		b->ops[i] = (struct kvr_op){
+			.local = b->region,
+			.remote = b->remote,
+			.local_offset = row->local[i] * size,
+			.remote_offset = row->remote[i] * size,
+			.len = size,
+			.count = 1,
+		};
+	if (b->app->rank == (row->is_read ? 1 : 0))
+		bench_row_fill(row, b->memory);
+	else
+		bench_row_clear(row, b->memory);
+	tell(b, 0, 0); /* nobody begins before that */
+}
+
+/* Whether the bytes are where they belong; rank 0 knows which must be, and the rank that has them
+ * looks. */
+static bool verify_row(const struct bench *b)
+{
+	int destination = b->row.is_read ? 0 : 1;
+	uint32_t moved = (uint32_t)tell(b, 0, bench_moved(b));
+	bool right = b->app->rank != destination || bench_row_verify(&b->row, b->memory, moved);
+
+	return tell(b, destination, right);
+}
+
+static double per_second(const struct bench_rate *rate)
+{
+	return rate->seconds > 0 ? (double)rate->bytes / rate->seconds : 0;
+}
+
+static double ratio_to_raw(const struct bench_result *result)
+{
+	double raw = per_second(&result->raw);
+
+	return raw > 0 ? per_second(&result->kvrail) / raw : 0;
+}
+
+static void print_header(void)
+{
+	printf("%-5s  %-10s %11s %5s %12s %14s %7s %10s %10s  %s\n", "op", "layout", "size",
+	       "rails", "kvrail", "bare, 1 rail", "ratio", "p50 us", "p99 us", "verified");
+	fflush(stdout);
+}
+
+static void print_row(const struct bench *b, const struct bench_result *result)
+{
+	char size[32], kvrail[32], raw[32];
+
+	printf("%-5s  %-10s %11s %5d %12s %14s %7.3f %10.1f %10.1f  %s\n",
+	       b->row.is_read ? "read" : "write", b->row.is_contiguous ? "contiguous" : "paged",
+	       human_bytes(b->row.size, size), kvr_rail_count(b->app->kvr),
+	       human_rate(per_second(&result->kvrail), kvrail),
+	       human_rate(per_second(&result->raw), raw), ratio_to_raw(result), result->p50_us,
+	       result->p99_us, result->verified ? "yes" : "NO");
+	fflush(stdout);
+}
+
+static void print_row_json(const struct bench *b, const struct bench_result *result)
+{
+	app_json(json_pack("{ss ss ss ss sI si sf sf sf sf sf sb}", "event", "bench", "provider",
+	                   kvr_provider(b->app->kvr, NULL), "op", b->row.is_read ? "read" : "write",
+	                   "layout", b->row.is_contiguous ? "contiguous" : "paged", "size",
+	                   (json_int_t)b->row.size, "rails", kvr_rail_count(b->app->kvr),
+	                   "bytes_per_second", per_second(&result->kvrail), "raw_bytes_per_second",
+	                   per_second(&result->raw), "ratio_to_raw", ratio_to_raw(result), "p50_us",
+	                   result->p50_us, "p99_us", result->p99_us, "verified", result->verified));
+}
+
+static bool run_row(struct bench *b, uint64_t size, unsigned int number)
+{
+	struct bench_result result;
+
+	prepare_row(b, size, number);
+	bench_load(b, &result);
+	result.verified = verify_row(b);
+	if (!b->app->rank && b->options->json)
+		print_row_json(b, &result);
+	else if (!b->app->rank)
+		print_row(b, &result);
+	return result.verified;
+}
+
+static bool run_rows(struct bench *b)
+{
+	const struct bench_options *o = b->options;
+	unsigned int number = 0;
+	bool all_right = true;
+
+	for (int read = 0; read < 2; read++)
+		for (int contiguous = 0; contiguous < 2; contiguous++) {
+			if (!o->reads[read] || !o->contiguous[contiguous])
+				continue;
+			b->row.is_read = read;
+			b->row.is_contiguous = contiguous;
+			for (unsigned int i = 0; i < o->size_count; i++)
+				all_right &= run_row(b, o->sizes[i], number++);
+		}
+	return all_right;
+}
+
+static int run(struct app *app, const struct bench_options *options)
+{
+	struct kvr_options kvr_options = {
+		.size = sizeof(kvr_options),
+		.rails = options->rails,
+		.queue_depth = options->depth,
+	};
+	struct bench bench;
+	bool all_right;
+	int status = app_open(app, &kvr_options);
+
+	if (status)
+		return status;
+	setup(&bench, app, options);
+	if (!app->rank && !app->json)
+		print_header();
+	all_right = run_rows(&bench);
+	teardown(&bench);
+	return all_right ? 0 : EXIT_FAILED;
+}
+
+int bench_main(int argc, char **argv)
+{
+	struct bench_options options;
+	struct app app = {.nranks = 1};
+	int status, closed;
+
+	bench_options_init(&options);
+	status = app_start(&app, &bench_argp, argc, argv, &options);
+	app.json = options.json;
+	if (!status)
+		status = bench_options_check(&app, &options);
+	if (!status)
+		status = run(&app, &options);
+	closed = app_close(&app);
+	return status ? status : closed;
+}

@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: MIT
+# Tests that are scripts, and what all tests need under a sanitizer. Included last.
+set(dir ${PROJECT_SOURCE_DIR}/tests)
+
+# kvrail_check(name label timeout command...); exit 77 is a skip.
+function(kvrail_check name label timeout)
+	add_test(NAME ${name} COMMAND ${ARGN})
+	set_tests_properties(${name} PROPERTIES
+		LABELS ${label} SKIP_RETURN_CODE 77 TIMEOUT ${timeout})
+endfunction()
+
+# What the scripts look at is the same under every sanitizer: once is enough.
+if(NOT KVRAIL_SANITIZE)
+	kvrail_check(check_format check 60 sh ${dir}/check_format.sh)
+	kvrail_check(check_shell check 60 sh ${dir}/check_shell.sh)
+	kvrail_check(check_readme check 60 sh ${dir}/check_readme.sh)
+	kvrail_check(check_seams check 60 sh ${dir}/check_seams.sh ${PROJECT_BINARY_DIR})
+	kvrail_check(check_fuzz fuzz 600 sh ${dir}/check_fuzz.sh)
+	if(TARGET kvrail_program)
+		kvrail_check(test_slurm slurm 300
+			bash ${dir}/test_slurm.sh $<TARGET_FILE_DIR:kvrail_program>)
+	endif()
+endif()
+
+get_property(targets DIRECTORY PROPERTY BUILDSYSTEM_TARGETS)
+list(FILTER targets INCLUDE REGEX "^fuzz_")
+add_custom_target(fuzzers DEPENDS ${targets})
+
+get_property(tests DIRECTORY PROPERTY TESTS)
+if(KVRAIL_SANITIZE AND tests)
+	set_property(TEST ${tests} APPEND PROPERTY ENVIRONMENT
+		"ASAN_OPTIONS=detect_stack_use_after_return=1:strict_string_checks=1"
+		"LSAN_OPTIONS=suppressions=${dir}/asan.supp:print_suppressions=0"
+		"UBSAN_OPTIONS=print_stacktrace=1"
+		"TSAN_OPTIONS=suppressions=${dir}/tsan.supp:print_suppressions=0:history_size=4")
+endif()

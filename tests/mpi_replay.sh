@@ -1,0 +1,204 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# kvrail replay under mpirun: shapes of jobs, models and caches, each with the exact bytes that it
+# must move; and wrong input, with the status and the words that name it.
+#
+#   sh tests/mpi_replay.sh BUILD-FOLDER
+set -eu
+LC_ALL=C
+export LC_ALL
+exec </dev/null
+
+build=$(cd "$1" && pwd)
+apps=$(cd "$(dirname -- "$0")/../apps" && pwd)
+if ! command -v mpirun >/dev/null && [ ! -x /opt/amazon/openmpi/bin/mpirun ]; then
+	echo "skipped: there is no mpirun"
+	exit 77
+fi
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+cd "$scratch"
+failures=0
+
+# trace FILE TOKENS...: a request for each.
+trace()
+{
+	file=$1
+	shift
+	for tokens; do
+		ids=$(seq -s, 1 $(((tokens + 511) / 512)))
+		echo "{\"timestamp\": 0, \"input_length\": $tokens, \"output_length\": 1," \
+			"\"hash_ids\": [$ids]}"
+	done >"$file"
+}
+
+failed()
+{
+	failures=$((failures + 1))
+	printf 'FAILED: %s: %s\n' "$title" "$1"
+	sed 's/^/    out: /' out
+	sed 's/^/    err: /' err
+}
+
+# mpi ARGUMENT...: mpirun's, into out and err; leaves its status in $status.
+mpi()
+{
+	status=0
+	timeout 200 sh "$apps/mpirun.sh" "$@" >out.raw 2>err || status=$?
+	tr -d '\r' <out.raw >out # the ranks' output goes through a pseudo-terminal
+}
+
+# replay RANKS ARGUMENT...
+replay()
+{
+	ranks=$1
+	shift
+	title="-n $ranks $*"
+	mpi -n "$ranks" "$build/kvrail" replay "$@"
+}
+
+# The bytes that the rails of ranks 0 to $1 - 1 wrote.
+rails_bytes()
+{
+	sed 's/.*"rails":\[//; s/},{/\n/g' out |
+		sed -n 's/.*"rank":\([0-9]*\),"name":"[^"]*","bytes":\([0-9]*\).*/\1 \2/p' |
+		awk -v ranks="$1" '$1 < ranks { sum += $2 } END { printf "%.0f", sum }'
+}
+
+# moves REQUESTS TOKENS BYTES-PER-TOKEN P D ARGUMENT...: one line of JSON, with what the trace asks
+# for, all of it verified, and not a byte more on the rails. VERIFIED: other bytes to expect.
+moves()
+{
+	requests=$1
+	bytes=$(($2 * $3))
+	prefill=$4
+	decode=$5
+	shift 5
+	replay $((prefill + decode)) --json --prefill "$prefill" --decode "$decode" "$@"
+	number='[0-9.e+-]+'
+	if [ "$status" -ne 0 ]; then
+		failed "status $status"
+	elif [ "$(wc -l <out)" -ne 1 ]; then
+		failed "more than one line on standard output"
+	elif ! grep -Eqx "\{\"event\":\"summary\",\"provider\":\"[^\"]+\",\"requests\":$requests,\
+\"bytes\":$bytes,\"verified_bytes\":${VERIFIED:-$bytes},\"mismatches\":0,\
+\"bytes_per_second\":$number,\"latency_ms\":\{\"p50\":$number,\"p99\":$number\},\
+\"rails\":\[\{\"rank\":0,.*\}\]\}" out; then
+		failed "not $requests requests, $bytes bytes, ${VERIFIED:-$bytes} verified"
+	elif [ "$(rails_bytes "$prefill")" != "$bytes" ]; then
+		failed "the rails wrote $(rails_bytes "$prefill") bytes, not $bytes"
+	elif ! grep -q '^kvrail .*: provider .* rail' err; then
+		failed "no first line that says which provider"
+	fi
+}
+
+# refused WORDS RANKS ARGUMENT...: status 2, nothing on standard output, the words said once.
+refused()
+{
+	words=$1
+	shift
+	replay "$@"
+	if [ "$status" -ne 2 ]; then
+		failed "status $status, not 2"
+	elif [ -s out ]; then
+		failed "something on standard output"
+	elif [ "$(grep -cF -e "$words" err)" -ne 1 ]; then
+		failed "does not say once: $words"
+	fi
+}
+
+trace one 700
+trace mixed 700 16 1 515 64 900 17 333 48 600 5 129 # 3328 tokens
+trace many 40 41 42 43 44 45 46 47 48 49 50 51 52 53 54 55 56 57 58 59 60 61 62 63 # 1236
+cat >tiny.json <<'END'
+{"num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 1, "hidden_size": 20,
+ "torch_dtype": "float32"}
+END
+
+qwen=12288      # 24 layers x 2 parts x 2 heads x 64 elements x 2 bytes
+deepseek=70272  # 61 x 1 x 1 x 576 x 2
+tiny=120        # 3 x 2 x 1 x 5 x 4
+
+moves 1 700 $qwen 1 1 one
+moves 12 3328 $qwen 1 1 --block-tokens 16 mixed
+moves 12 3328 $qwen 2 1 --block-tokens 1 mixed # a request of 900 blocks
+moves 12 3328 $qwen 1 3 --block-tokens 64 mixed
+moves 12 3328 $qwen 2 2 mixed
+moves 24 1236 $deepseek 2 2 --model deepseek-v3 many
+moves 24 1236 $tiny 3 2 --model tiny.json --block-tokens 3 many
+moves 4 1232 $qwen 2 1 --limit 4 mixed
+# 900 tokens are 57 blocks of 192 KiB, 0.01044 GiB: room for the largest request and no other.
+moves 12 3328 $qwen 2 2 --cache-gib 0.0105 mixed
+# Several writes for one request: 4000 blocks x 24 layers x 2 parts are more than fit in one.
+trace long 4000 1500
+moves 2 5500 $qwen 1 1 --block-tokens 1 long
+VERIFIED=0 moves 12 3328 $qwen 1 2 --verify off mixed
+# Every fourth token of the only block, and the last: 0 4 8 12 15.
+trace block 16
+VERIFIED=$((5 * qwen)) moves 1 16 $qwen 1 1 --verify sample block
+
+replay 2 one
+[ "$status" -eq 0 ] || failed "status $status"
+grep -q '^kvrail .*: provider .* rail' out || failed "its first line does not say which provider"
+grep -Eq '^mismatches +0 bytes' out || failed "no table"
+
+replay 2 --json --spoil 2 mixed
+[ "$status" -eq 1 ] || failed "status $status, not 1"
+grep -q '"mismatches":1,' out || failed "the wrong byte was not found"
+grep -q 'request 2 from rank 0: 1 of' err || failed "does not name the request"
+
+: >empty
+echo >blank
+{
+	cat mixed
+	echo '{"timestamp": 0, "input_length": '
+} >malformed
+sed 's/333/-3/' mixed >negative
+sed 's/333/99999999999/' mixed >huge
+sed 's/"input_length": 333, //' mixed >missing
+echo '{}' >empty.json
+
+refused "nowhere: No such file" 2 nowhere
+refused "empty: no request in it" 2 empty
+refused "blank: no request in it" 2 --json blank
+refused "malformed:13: malformed JSON" 2 --json malformed
+refused "negative:8: input_length is -3" 2 negative
+refused "huge:8: input_length is 99999999999" 2 huge
+refused "missing:8: input_length is missing" 2 missing
+refused 'model "gpt-5" is neither a known name nor a file: use qwen2.5-0.5b' 2 --model gpt-5 one
+refused "deepseek-v3" 2 --model gpt-5 one
+refused "empty.json: num_hidden_layers is missing" 2 --model empty.json one
+refused "a cache of 1.02 MiB per rank is too small for request 1, which needs 8.25 MiB" \
+	2 --cache-gib 0.001 one
+refused "use --cache-gib 0.01 or more" 2 --cache-gib 0.001 one
+refused "do not fit in its" 2 --cache-gib 1000000 one
+refused "--prefill 2 and --decode 2 need 4 ranks, but this job has 3" \
+	3 --prefill 2 --decode 2 one
+refused "mpirun -n 4 kvrail replay --prefill 2 --decode 2" 2 --prefill 2 --decode 2 one
+refused "--decode '0' is not a whole number" 2 --decode 0 one
+refused "--block-tokens '1x' is not a whole number" 2 --block-tokens 1x one
+refused "--verify 'some' is none of full, sample, off" 2 --verify some one
+refused "unrecognized option '--colour'" 2 --colour one
+refused "one trace only" 2 one mixed
+
+title="rank 1 has no trace"
+mpi -n 1 "$build/kvrail" replay one : -n 1 "$build/kvrail" replay nowhere
+[ "$status" -eq 2 ] || failed "status $status, not 2"
+grep -q 'rank 1, unlike rank 0: nowhere: No such file' err || failed "does not name rank 1"
+
+title="rank 1 has another trace"
+mpi -n 1 "$build/kvrail" replay one : -n 1 "$build/kvrail" replay mixed
+[ "$status" -eq 1 ] || failed "status $status, not 1"
+grep -q 'has another trace, model or block size' err || failed "does not say so"
+
+title="unknown command"
+status=0
+"$build/kvrail" repaly >out 2>err || status=$?
+[ "$status" -eq 2 ] || failed "status $status, not 2"
+grep -q "unknown command 'repaly': known are info, bench, replay" err || failed "does not say so"
+
+if [ "$failures" -ne 0 ]; then
+	echo "$failures failed"
+	exit 1
+fi
+echo "all passed"

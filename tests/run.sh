@@ -1,0 +1,62 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# Installs what is missing, builds, and runs the tests. Ends with CTest's summary.
+#
+#   sh tests/run.sh           all tests: with ASan and UBSan, with TSan, and as released
+#   sh tests/run.sh quick     the release build and its unit tests
+set -eu
+LC_ALL=C
+export LC_ALL
+exec </dev/null
+
+cd "$(dirname -- "$0")/.."
+what=${1:-all}
+case $what in
+all | quick) ;;
+*)
+	echo "usage: sh tests/run.sh [quick]" >&2
+	exit 2
+	;;
+esac
+
+# step NAME COMMAND...
+step()
+{
+	name=$1
+	shift
+	printf '\n== %s\n' "$name"
+	"$@" || {
+		printf '\n== %s: failed\n' "$name"
+		exit 1
+	}
+}
+
+# build PRESET: a compiler's warning is an error.
+build()
+{
+	cmake --preset "$1" -DKVRAIL_WERROR=ON -DKVRAIL_TESTS=ON >/dev/null &&
+		cmake --build --preset "$1" --parallel "$(nproc)"
+}
+
+# TSan needs the addresses that it knows; kernels may spread them further than it can take.
+unshuffled()
+{
+	if setarch -R true 2>/dev/null; then
+		setarch -R "$@"
+	else
+		"$@"
+	fi
+}
+
+step "packages" sh apps/deps.sh tests
+if [ "$what" = quick ]; then
+	step "build: release" build release
+	step "tests: unit" ctest --preset release -L '^unit$'
+	exit 0
+fi
+step "build: asan" build asan
+step "tests: asan" ctest --preset asan
+step "build: tsan" build tsan
+step "tests: tsan" unshuffled ctest --preset tsan
+step "build: release" build release
+step "tests: release" ctest --preset release
