@@ -9,14 +9,11 @@
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define EVENTS      64
 #define QUEUE       256             /* like a rail's: the provider has its own operations too */
 #define SERVE_POLLS 256             /* before raw_serve lets kvrail have a look */
-#define IDLE_SPIN   16              /* polls before the core is given away ... */
-#define IDLE_NAP    (500e-6)        /* ... and seconds before it sleeps */
-#define NAP         (20 * 1000)     /* ns */
+#define IDLE_SPIN   16              /* polls before the core is given away */
 #define RAW_KEY     0x6b76726177ull /* where the provider makes none; any will do */
 
 struct raw {
@@ -31,8 +28,7 @@ struct raw {
 	struct fabric_op *ops;
 	struct fabric_op **free_ops; /* a stack */
 	uint32_t free_count;
-	uint32_t idle;     /* polls without an event */
-	double idle_since; /* seconds */
+	uint32_t idle; /* polls without an event */
 };
 
 /* What one rank must know of the other. */
@@ -125,23 +121,14 @@ void raw_close(struct raw *raw)
 	free(raw);
 }
 
-/* After a poll: `any` if it brought something. */
+/* After a poll: `any` if it brought something. No sleeping, unlike kvrail after a while: rank 1
+ * cannot see whether anything is written to it. */
 static void be_idle(struct raw *raw, bool any)
 {
-	const struct timespec nap = {.tv_nsec = NAP};
-
-	if (any) {
+	if (any)
 		raw->idle = 0;
-		return;
-	}
-	if (!raw->idle++)
-		raw->idle_since = seconds_now();
-	if (raw->idle < IDLE_SPIN)
-		return;
-	if (seconds_now() - raw->idle_since < IDLE_NAP)
+	else if (++raw->idle > IDLE_SPIN)
 		sched_yield();
-	else
-		nanosleep(&nap, NULL);
 }
 
 /* Whether anything happened. */

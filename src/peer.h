@@ -47,6 +47,7 @@ struct peer {
 	struct transfer_queue awaiting; /* writes, all posted, in the order of their pieces */
 	struct transfer_queue draining; /* that wait for their last completions only */
 	uint32_t next_piece;            /* of our lane there */
+	int64_t probe_at;               /* ns; when to ask again after the first awaiting one */
 
 	_Atomic uint32_t remotes; /* open here */
 	bool active;

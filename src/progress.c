@@ -14,6 +14,14 @@
 #define IDLE_LONG (1000 * 1000 * 1000) /* ... then longer */
 #define NAP_LONG  (1000 * 1000)
 
+static int64_t now_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000000000ll + t.tv_nsec;
+}
+
 static void peer_failed(struct kvr *kvr, struct peer *peer, const struct rail *rail, int error)
 {
 	peer_die(kvr, peer, rail, error);
@@ -199,14 +207,17 @@ static void serve_peers(struct kvr *kvr)
 {
 	const struct rail *rail;
 	struct peer *peer, *next;
+	int64_t now = TAILQ_EMPTY(&kvr->active) ? 0 : now_ns();
 	int rc;
 
 	for (peer = TAILQ_FIRST(&kvr->active); peer; peer = next) {
 		next = TAILQ_NEXT(peer, link);
+		transfer_probe(kvr, peer, now);
 		rc = peer_flush(kvr, peer, &rail);
 		if (rc)
 			peer_failed(kvr, peer, rail, rc);
-		if (!STAILQ_EMPTY(&peer->outbox) || !TAILQ_EMPTY(&peer->posting))
+		if (!STAILQ_EMPTY(&peer->outbox) || !TAILQ_EMPTY(&peer->posting) ||
+		    !TAILQ_EMPTY(&peer->awaiting))
 			continue;
 		TAILQ_REMOVE(&kvr->active, peer, link);
 		peer->active = false;
@@ -268,14 +279,6 @@ bool progress_pass(struct kvr *kvr)
 	any |= poll_rails(kvr);
 	serve_peers(kvr);
 	return post_pieces(kvr) || any;
-}
-
-static int64_t now_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * 1000000000ll + t.tv_nsec;
 }
 
 /* More ranks than cores is common: whoever has nothing to do must let the others work. */

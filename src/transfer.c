@@ -5,6 +5,8 @@
 #include "memory.h"
 #include <errno.h>
 
+#define PROBE_INTERVAL 1000000000ll /* ns */
+
 #ifdef __SANITIZE_THREAD__
 #include <sanitizer/tsan_interface.h>
 #define hand_over(p) __tsan_release(p)
@@ -78,6 +80,16 @@ static void finish_if_over(struct kvr *kvr, struct transfer *t)
 		finish(kvr, t);
 }
 
+/* May go twice: a target that knows it answers with DONE if there is one. */
+static void note_end(struct kvr *kvr, const struct transfer *t)
+{
+	peer_note(kvr, t->peer,
+	          &(struct wire_message){.type = WIRE_END,
+	                                 .a = t->first,
+	                                 .b = t->posted,
+	                                 .c = t->error ? KVR_NO_COUNTER : t->request->counter});
+}
+
 /* No more pieces; tells the target how many there were. */
 static void seal(struct kvr *kvr, struct transfer *t)
 {
@@ -89,12 +101,10 @@ static void seal(struct kvr *kvr, struct transfer *t)
 		return;
 	}
 	peer->next_piece = (t->first + t->posted) % LANE_PIECES;
+	if (TAILQ_EMPTY(&peer->awaiting))
+		peer->probe_at = 0;
 	enqueue(t, &peer->awaiting);
-	peer_note(kvr, peer,
-	          &(struct wire_message){.type = WIRE_END,
-	                                 .a = t->first,
-	                                 .b = t->posted,
-	                                 .c = t->error ? KVR_NO_COUNTER : t->request->counter});
+	note_end(kvr, t);
 }
 
 /* Ends posting early. The caller's finish_if_over may then free the transfer. */
@@ -239,6 +249,17 @@ void transfer_on_done(struct kvr *kvr, struct peer *peer, uint32_t first, int er
 	if (error && !t->error)
 		t->error = error;
 	finish_if_over(kvr, t);
+}
+
+void transfer_probe(struct kvr *kvr, struct peer *peer, int64_t now)
+{
+	const struct transfer *oldest = TAILQ_FIRST(&peer->awaiting);
+
+	if (!oldest || now < peer->probe_at || peer->notes_in_flight)
+		return;
+	if (peer->probe_at)
+		note_end(kvr, oldest);
+	peer->probe_at = now + PROBE_INTERVAL;
 }
 
 static void abandon_queue(struct kvr *kvr, struct transfer_queue *queue)

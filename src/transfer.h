@@ -68,6 +68,10 @@ void transfer_on_piece(struct kvr *, struct transfer *, uint32_t piece, int erro
 /* The target says that the batch from piece `first` is visible, or why it will not count. */
 void transfer_on_done(struct kvr *, struct peer *, uint32_t first, int error);
 
+/* Asks again after the oldest write that waits for its DONE, once a second: finds out that a peer
+ * has left without the provider saying so. `now` in ns. */
+void transfer_probe(struct kvr *, struct peer *, int64_t now);
+
 /* The peer died: its transfers end when nothing of them is in flight. */
 void transfer_abandon_all(struct kvr *, struct peer *);
 

@@ -432,6 +432,51 @@ static void test_refuse(void **state)
 	assert_int_equal(ranks_run(2, 60, refuse_ranks, NULL), 0);
 }
 
+/* Rank 1 leaves without a word while rank 0 writes to it: an error in bounded time, also for what
+ * is started after, and closing does not wait for the dead. */
+static int leaving_ranks(const struct kvr_bootstrap *b, void *arg)
+{
+	struct kvr_request *request;
+	struct kvr_op op;
+	struct job job;
+	int rc = 0;
+
+	(void)arg;
+	job_open(&job, b, 4 * MIB);
+	job_barrier(&job);
+	if (job.rank == 1) {
+		kvr_counter_wait(job.kvr, 0, 20, JOB_TIMEOUT, NULL);
+		_exit(0);
+	}
+	kvr_set_log(quiet, NULL);
+	op = (struct kvr_op){
+		.local = job.region, .remote = job.remote[1], .len = job.bytes, .count = 1};
+	while (!rc) {
+		rc = kvr_write(job.kvr, &op, 1, 0, &request);
+		if (rc)
+			break;
+		rc = kvr_request_wait(request, JOB_TIMEOUT);
+		expect_rc(kvr_request_close(request), 0);
+	}
+	expect(rc != -ETIMEDOUT);
+	expect_rc(kvr_write(job.kvr, &op, 1, 0, &request), -EHOSTUNREACH);
+	for (int i = 0; i < job.n; i++)
+		expect_rc(kvr_remote_close(job.remote[i]), 0);
+	expect_rc(kvr_region_close(job.region), 0);
+	expect_rc(kvr_close(job.kvr), 0);
+	free(job.memory);
+	return 0;
+}
+
+/* Only where the provider notices: deadlines of our own are yet to come. */
+static void test_leaving_peer(void **state)
+{
+	(void)state;
+	if (!strcmp(getenv("KVR_PROVIDER"), "shm"))
+		skip();
+	assert_int_equal(ranks_run(2, 60, leaving_ranks, NULL), 0);
+}
+
 /* Two jobs of one rank each, which meet by kvr_peer_add from one side only. The address and the
  * descriptor travel over the bootstrap of the test. */
 struct card {
@@ -548,7 +593,7 @@ int main(void)
 		cmocka_unit_test(test_allgather),      cmocka_unit_test(test_write),
 		cmocka_unit_test(test_scatter_gather), cmocka_unit_test(test_threads),
 		cmocka_unit_test(test_cancel),         cmocka_unit_test(test_refuse),
-		cmocka_unit_test(test_outside_peer),
+		cmocka_unit_test(test_leaving_peer),   cmocka_unit_test(test_outside_peer),
 	};
 
 	/* In a process of its own: libfabric must not start before the ranks are forked. */
