@@ -153,10 +153,13 @@ static void print_rails(const struct summary *sum)
 	for (int rank = 0; rank < sum->replay->app->nranks; rank++) {
 		const struct result *result = &sum->ranks[rank];
 
+		/* A prefill rank's rail without bytes is news; decode ranks send little. */
 		for (int64_t i = 0; i < result->rails; i++)
-			printf("%-6d %-8s %-16s %s\n", rank,
-			       result->is_prefill ? "prefill" : "decode", result->rail[i].name,
-			       human_bytes(result->rail[i].bytes, size));
+			if (result->is_prefill || result->rail[i].bytes)
+				printf("%-6d %-8s %-16s %s\n", rank,
+				       result->is_prefill ? "prefill" : "decode",
+				       result->rail[i].name,
+				       human_bytes(result->rail[i].bytes, size));
 	}
 }
 

@@ -13,10 +13,15 @@ static hwloc_topology_t from_handle(const struct topology *t)
 
 struct topology *topology_open(void)
 {
+	static const char *const unwanted[] = {"cuda", "gl", "levelzero", "nvml", "opencl", "rsmi"};
 	hwloc_topology_t t;
 
 	if (hwloc_topology_init(&t))
 		return NULL;
+	/* What these find is not asked for, and some start a whole graphics stack for it. */
+	for (size_t i = 0; i < sizeof(unwanted) / sizeof(unwanted[0]); i++)
+		hwloc_topology_set_components(t, HWLOC_TOPOLOGY_COMPONENTS_FLAG_BLACKLIST,
+		                              unwanted[i]);
 	/* PCI devices are left out by default. */
 	if (hwloc_topology_set_io_types_filter(t, HWLOC_TYPE_FILTER_KEEP_IMPORTANT) ||
 	    hwloc_topology_load(t)) {

@@ -24,24 +24,24 @@ __attribute__((no_sanitize("thread"))) void transfer_submit(struct kvr *kvr,
 	ck_stack_push_upmc(&kvr->submitted, &request->entry);
 }
 
+CK_STACK_CONTAINER(struct kvr_request, entry, request_of)
+
 /* All that was submitted, oldest first. */
-__attribute__((no_sanitize("thread"))) static ck_stack_entry_t *take_submitted(struct kvr *kvr)
+__attribute__((no_sanitize("thread"))) static struct kvr_request *take_submitted(struct kvr *kvr)
 {
-	ck_stack_entry_t *entry, *next, *reversed = NULL;
+	ck_stack_entry_t *entry;
+	struct kvr_request *oldest = NULL;
 
 	if (CK_STACK_ISEMPTY(&kvr->submitted))
 		return NULL;
 	entry = ck_stack_batch_pop_upmc(&kvr->submitted);
 	take_over(&kvr->submitted);
-	for (; entry; entry = next) {
-		next = CK_STACK_NEXT(entry);
-		entry->next = reversed;
-		reversed = entry;
+	for (; entry; entry = CK_STACK_NEXT(entry)) {
+		request_of(entry)->next = oldest;
+		oldest = request_of(entry);
 	}
-	return reversed;
+	return oldest;
 }
-
-CK_STACK_CONTAINER(struct kvr_request, entry, request_of)
 
 static void enqueue(struct transfer *t, struct transfer_queue *queue)
 {
@@ -131,14 +131,14 @@ static void accept_one(struct kvr *kvr, struct transfer *t)
 
 bool transfer_accept(struct kvr *kvr)
 {
-	ck_stack_entry_t *entry = take_submitted(kvr), *next;
-	bool any = entry;
+	struct kvr_request *request = take_submitted(kvr), *next;
+	bool any = request;
+	uint32_t n;
 
-	for (; entry; entry = next) {
-		struct kvr_request *request = request_of(entry);
-		uint32_t n = request->transfers;
-
-		next = CK_STACK_NEXT(entry);
+	for (; request; request = next) {
+		/* The last transfer that finishes at once takes the request along. */
+		next = request->next;
+		n = request->transfers;
 		for (uint32_t i = 0; i < n; i++)
 			accept_one(kvr, &request->transfer[i]);
 	}

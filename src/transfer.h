@@ -40,7 +40,8 @@ TAILQ_HEAD(transfer_queue, transfer);
 /* A batch: kvr_write and kvr_read fill it in the caller's thread and submit it on a lock-free
  * stack; from then until it is finished it belongs to the engine. */
 struct kvr_request {
-	ck_stack_entry_t entry; /* while submitted */
+	ck_stack_entry_t entry;   /* while submitted */
+	struct kvr_request *next; /* while being accepted */
 	struct kvr *kvr;
 	bool is_read;
 	uint32_t counter;

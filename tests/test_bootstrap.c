@@ -74,7 +74,9 @@ static int pretended_rank(const struct kvr_bootstrap *b, void *arg)
 	printf("4096 peers: %.3f s, %ld KiB more at the peak than alone\n", seconds() - start,
 	       resident_kib("VmHWM:") - alone);
 	expect(seconds() - start < 10); /* the aim is 1; machines are noisy */
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) /* they keep books */
 	expect(resident_kib("VmHWM:") - alone < 64 * 1024);
+#endif
 	start = seconds();
 	expect_rc(kvr_close(kvr), 0);
 	expect(seconds() - start < 10);
