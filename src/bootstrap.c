@@ -91,7 +91,7 @@ static int add_all(struct kvr *kvr, const uint8_t *blobs, struct wire_address *s
 	const uint8_t *blob;
 	uint32_t version;
 
-	kvr->peers = calloc(kvr->nranks, sizeof(*kvr->peers));
+	kvr->peers = calloc((unsigned int)kvr->nranks, sizeof(*kvr->peers));
 	if (!kvr->peers)
 		return -ENOMEM;
 	kvr->peer_room = kvr->nranks;
