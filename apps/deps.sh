@@ -30,11 +30,11 @@ fi
 case $what in
 build) ;;
 tests)
-	debian="$debian libcmocka-dev clang libclang-rt-dev clang-format shellcheck"
+	debian="$debian libcmocka-dev clang libclang-rt-dev clang-format shellcheck iproute2"
 	fedora="$fedora libcmocka-devel libasan libubsan libtsan clang compiler-rt
-		clang-tools-extra ShellCheck"
+		clang-tools-extra ShellCheck iproute"
 	modules="$modules cmocka"
-	commands="$commands clang-format shellcheck"
+	commands="$commands clang-format shellcheck ip"
 	;;
 *)
 	echo "usage: sh apps/deps.sh [build|tests]" >&2

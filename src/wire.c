@@ -28,7 +28,8 @@ static void put(struct writer *w, const void *bytes, size_t len)
 		w->overflow = true;
 		return;
 	}
-	memcpy(w->at, bytes, len);
+	if (len) /* bytes may be NULL */
+		memcpy(w->at, bytes, len);
 	w->at += len;
 }
 

@@ -22,6 +22,15 @@ if(NOT KVRAIL_SANITIZE)
 	endif()
 endif()
 
+if(TARGET kvrail_program)
+	kvrail_check(mpi_replay mpi 600
+		sh ${dir}/mpi_replay.sh $<TARGET_FILE_DIR:kvrail_program>)
+	if(NOT KVRAIL_SANITIZE)
+		kvrail_check(netns_rails mpi 300
+			sh ${dir}/netns_rails.sh $<TARGET_FILE_DIR:kvrail_program>)
+	endif()
+endif()
+
 get_property(targets DIRECTORY PROPERTY BUILDSYSTEM_TARGETS)
 list(FILTER targets INCLUDE REGEX "^fuzz_")
 add_custom_target(fuzzers DEPENDS ${targets})

@@ -468,11 +468,12 @@ static int leaving_ranks(const struct kvr_bootstrap *b, void *arg)
 	return 0;
 }
 
-/* Only where the provider notices: deadlines of our own are yet to come. */
+/* Only where the provider always notices: tcp;ofi_rxm may try to connect again for ever, shm says
+ * nothing, and with several rails a piece may stay on one of them. Deadlines are yet to come. */
 static void test_leaving_peer(void **state)
 {
 	(void)state;
-	if (!strcmp(getenv("KVR_PROVIDER"), "shm"))
+	if (strcmp(getenv("KVR_PROVIDER"), "net") || strcmp(getenv("KVR_RAILS"), "lo"))
 		skip();
 	assert_int_equal(ranks_run(2, 60, leaving_ranks, NULL), 0);
 }
