@@ -8,7 +8,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#define PAGE 4096
+#define HUGE_PAGE (2u << 20)
 
 static void must(const struct bench *b, ssize_t rc, const char *what)
 {
@@ -16,14 +16,15 @@ static void must(const struct bench *b, ssize_t rc, const char *what)
 		app_abort(b->app, "%s: %s", what, kvr_strerror((int)rc));
 }
 
-static void *map_memory(const struct bench *b, uint64_t bytes)
+/* Both memories alike, down to the pages that the kernel backs them with. */
+static void *take_memory(const struct bench *b, uint64_t bytes)
 {
-	void *memory =
-		mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	void *memory = aligned_alloc(HUGE_PAGE, bytes);
 	char size[32];
 
-	if (memory == MAP_FAILED)
+	if (!memory)
 		app_abort(b->app, "no memory: %s", human_bytes(bytes, size));
+	madvise(memory, bytes, MADV_HUGEPAGE);
 	/* Else the first to move it would be measured with page faults. */
 	memset(memory, 0x5a, bytes);
 	return memory;
@@ -45,9 +46,9 @@ static void open_memory(struct bench *b)
 	int other = !b->app->rank;
 
 	b->bytes = bench_memory_bytes(b->options);
-	b->memory = map_memory(b, b->bytes + PAGE);
-	b->raw_memory = map_memory(b, b->bytes);
-	must(b, kvr_region_open(kvr, b->memory, b->bytes + PAGE, KVR_HOST, &b->region),
+	b->memory = take_memory(b, b->bytes + HUGE_PAGE);
+	b->raw_memory = take_memory(b, b->bytes + HUGE_PAGE);
+	must(b, kvr_region_open(kvr, b->memory, b->bytes + HUGE_PAGE, KVR_HOST, &b->region),
 	     "registering memory");
 	must(b, kvr_region_export(b->region, mine, sizeof(mine)), "describing memory");
 	must(b, kvr_allgather(kvr, mine, all, sizeof(mine)), "exchange of descriptors");
@@ -71,8 +72,8 @@ static void teardown(struct bench *b)
 	raw_close(b->raw);
 	must(b, kvr_remote_close(b->remote), "closing the other rank's memory");
 	must(b, kvr_region_close(b->region), "closing the memory");
-	munmap(b->memory, b->bytes + PAGE);
-	munmap(b->raw_memory, b->bytes);
+	free(b->memory);
+	free(b->raw_memory);
 	free(b->row.local);
 	free(b->row.remote);
 	free(b->ops);

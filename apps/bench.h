@@ -57,7 +57,7 @@ struct bench {
 	struct app *app;
 	const struct bench_options *options;
 	uint64_t bytes;  /* of either memory */
-	uint8_t *memory; /* kvrail's, and a page more for what the ranks tell each other */
+	uint8_t *memory; /* kvrail's, and room for what the ranks tell each other */
 	uint8_t *raw_memory;
 	struct kvr_region *region;
 	struct kvr_remote *remote; /* of the other rank */
@@ -72,7 +72,7 @@ struct bench {
 #define BENCH_LATENCIES_MAX 10000u
 
 /* bench_memory.c: which blocks, and what is in them. */
-uint64_t bench_memory_bytes(const struct bench_options *); /* for the largest size */
+uint64_t bench_memory_bytes(const struct bench_options *); /* the largest; whole huge pages */
 void bench_row_plan(struct bench_row *, uint64_t size, unsigned int number);
 void bench_row_fill(const struct bench_row *, uint8_t *memory);  /* at the source */
 void bench_row_clear(const struct bench_row *, uint8_t *memory); /* at the destination */

@@ -7,6 +7,7 @@
 #define BYTES       (64u << 20) /* what a row goes through, so that no cache holds it all ... */
 #define BLOCKS      4           /* ... but so many blocks at least */
 #define BATCH_BYTES (8u << 20)
+#define HUGE_PAGE   (2u << 20)
 #define CHUNK       512 /* words that are made at a time */
 
 static uint64_t mix(uint64_t x)
@@ -30,7 +31,7 @@ uint64_t bench_memory_bytes(const struct bench_options *options)
 	for (unsigned int i = 0; i < options->size_count; i++)
 		if (bytes_for(options->sizes[i]) > most)
 			most = bytes_for(options->sizes[i]);
-	return most;
+	return (most + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE;
 }
 
 static bool any_touch(const uint32_t *blocks, uint32_t n)
