@@ -152,6 +152,8 @@ static void unreadable_files(void **state)
 	static const char *const files[] = {"broken", "does-not-exist"};
 
 	(void)state;
+	/* Should it be this machine's: libpciaccess, which hwloc reads its bus with, leaks. */
+	setenv("HWLOC_COMPONENTS", "-pci", 1);
 	for (size_t i = 0; i < ARRAY(files); i++) {
 		struct topology *topology = open_ours(files[i]);
 
@@ -159,6 +161,7 @@ static void unreadable_files(void **state)
 		expect_unknown(topology, "", "0001:a1:1c.0");
 		topology_close(topology);
 	}
+	unsetenv("HWLOC_COMPONENTS");
 }
 
 static void no_topology(void **state)
