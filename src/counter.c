@@ -126,8 +126,8 @@ int lane_declare(struct lane *lane, uint32_t first, uint32_t count, uint32_t cou
 
 	if (first > PIECE_MASK || !count || count > LANE_WINDOW)
 		return -EPROTO;
-	if (distance >= LANE_WINDOW)
-		return 0;
+	if (distance >= LANE_WINDOW) /* behind base, where all is complete */
+		return piece_distance(first, lane->base) < count ? -EPROTO : 0;
 	if (distance + count > LANE_WINDOW)
 		return -EPROTO;
 	place = find_place(lane, first, count);
@@ -147,13 +147,16 @@ int lane_declare(struct lane *lane, uint32_t first, uint32_t count, uint32_t cou
 
 int lane_lose(struct lane *lane, uint32_t first, uint32_t count, uint32_t piece)
 {
-	int rc = lane_declare(lane, first, count, LANE_NO_COUNTER);
 	struct lane_batch *batch;
+	int rc;
 
+	if (piece_distance(first, piece) >= count)
+		return -EPROTO;
+	rc = lane_declare(lane, first, count, LANE_NO_COUNTER);
 	if (rc < 0 || lane_is_done(lane, first))
-		return rc;
+		return rc < 0 ? rc : 0;
 	batch = find_batch(lane, first);
-	if (piece_distance(first, piece) >= count || !batch)
+	if (!batch)
 		return -EPROTO;
 	batch->counter = LANE_NO_COUNTER;
 	rc = lane_arrive(lane, piece);
