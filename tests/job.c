@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * A rank's usual things: an open context, one region of its own, and everybody's as remotes. */
 #include "job.h"
+#include <stdio.h>
 #include <stdlib.h>
 
 void job_open(struct job *job, const struct kvr_bootstrap *b, size_t bytes)
@@ -44,4 +45,37 @@ void job_write(struct job *job, const struct kvr_op *ops, size_t n, uint32_t cou
 	expect_rc(kvr_write(job->kvr, ops, n, counter, &request), 0);
 	expect_rc(kvr_request_wait(request, JOB_TIMEOUT), 0);
 	expect_rc(kvr_request_close(request), 0);
+}
+
+uint8_t job_pattern(int rank, size_t i)
+{
+	return (i * 131 + (i >> 8) * 31 + (i >> 16) * 7 + rank * 57 + 1) & 0xff;
+}
+
+void job_quiet(void *arg, int level, const char *line)
+{
+	(void)arg;
+	(void)level;
+	(void)line;
+}
+
+static int provider_rank(const struct kvr_bootstrap *b, void *arg)
+{
+	struct kvr *kvr;
+
+	(void)arg;
+	kvr_set_log(job_quiet, NULL);
+	if (kvr_open(b, NULL, &kvr))
+		return 77;
+	kvr_close(kvr);
+	return 0;
+}
+
+/* In a process of its own: libfabric must not start before the ranks are forked. */
+void job_need_provider(void)
+{
+	if (ranks_run(1, 30, provider_rank, NULL) != 77)
+		return;
+	printf("skipped: no provider %s here\n", getenv("KVR_PROVIDER"));
+	exit(77);
 }

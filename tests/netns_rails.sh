@@ -35,6 +35,7 @@ rails=$("$build/kvrail" info --json | grep -o '"name": *"rail[0-9]"' | wc -l)
 	exit 1
 }
 
+KVR_PROVIDER=net KVR_RAILS="rail*" "$build/tests/test_peers"
 KVR_PROVIDER=net KVR_RAILS="rail*" "$build/tests/test_transfer"
 
 out=$(sh "$here/../apps/mpirun.sh" -n 3 "$build/kvrail" replay --prefill 1 --decode 2 --limit 8 --json)

@@ -16,15 +16,10 @@
 
 #define MIB (1u << 20)
 
-static uint8_t pattern(int rank, size_t i)
-{
-	return (i * 131 + (i >> 8) * 31 + (i >> 16) * 7 + rank * 57 + 1) & 0xff;
-}
-
 static void fill(struct job *job)
 {
 	for (size_t i = 0; i < job->bytes; i++)
-		job->memory[i] = pattern(job->rank, i);
+		job->memory[i] = job_pattern(job->rank, i);
 }
 
 static void expect_counter(struct job *job, uint32_t counter, uint64_t value)
@@ -75,7 +70,7 @@ static void apply_batch(const struct batch *batch, uint8_t *expected)
 		for (uint64_t r = 0; r < op->count; r++)
 			for (uint64_t b = 0; b < op->len; b++)
 				expected[op->remote_offset + r * op->remote_stride + b] =
-					pattern(0, op->local_offset + r * op->local_stride + b);
+					job_pattern(0, op->local_offset + r * op->local_stride + b);
 	}
 }
 
@@ -141,9 +136,9 @@ static int scatter_ranks(const struct kvr_bootstrap *b, void *arg)
 		job_write(&job, ops, 2 * job.n, 0);
 	expect_counter(&job, 0, 1);
 	for (uint64_t i = 0; i < slice; i++) {
-		expect(job.memory[4 * MIB + i] == pattern(0, job.rank * slice + i));
+		expect(job.memory[4 * MIB + i] == job_pattern(0, job.rank * slice + i));
 		expect(job.memory[4 * MIB + slice + i] ==
-		       pattern(0, (job.n + job.rank) * slice + i));
+		       job_pattern(0, (job.n + job.rank) * slice + i));
 		job.memory[4 * MIB + i] ^= 0x55;
 	}
 	job_barrier(&job);
@@ -156,7 +151,7 @@ static int scatter_ranks(const struct kvr_bootstrap *b, void *arg)
 		expect_rc(kvr_request_wait(request, JOB_TIMEOUT), 0);
 		expect_rc(kvr_request_close(request), 0);
 		for (uint64_t i = 0; i < job.n * slice; i++)
-			expect(job.memory[5 * MIB + i] == (pattern(0, i) ^ 0x55));
+			expect(job.memory[5 * MIB + i] == (job_pattern(0, i) ^ 0x55));
 	}
 	job_barrier(&job);
 	job_close(&job);
@@ -313,13 +308,6 @@ static void refuse_descriptor(struct job *job, const uint8_t *bytes, size_t len,
 	expect(!remote);
 }
 
-static void quiet(void *arg, int level, const char *line)
-{
-	(void)arg;
-	(void)level;
-	(void)line;
-}
-
 static void refuse_bad_descriptors(struct job *job)
 {
 	uint8_t bytes[KVR_DESCRIPTOR_MAX], zero[KVR_DESCRIPTOR_MAX] = {0};
@@ -394,7 +382,7 @@ static int refuse_ranks(const struct kvr_bootstrap *b, void *arg)
 	job_open(&job, b, 4 * MIB);
 	memset(job.memory, job.rank + 1, job.bytes);
 	job_barrier(&job);
-	kvr_set_log(quiet, NULL);
+	kvr_set_log(job_quiet, NULL);
 	if (!job.rank) {
 		refuse_bad_ops(&job);
 		refuse_bad_descriptors(&job);
@@ -432,175 +420,14 @@ static void test_refuse(void **state)
 	assert_int_equal(ranks_run(2, 60, refuse_ranks, NULL), 0);
 }
 
-/* Rank 1 leaves without a word while rank 0 writes to it: an error in bounded time, also for what
- * is started after, and closing does not wait for the dead. */
-static int leaving_ranks(const struct kvr_bootstrap *b, void *arg)
-{
-	struct kvr_request *request;
-	struct kvr_op op;
-	struct job job;
-	int rc = 0;
-
-	(void)arg;
-	job_open(&job, b, 4 * MIB);
-	job_barrier(&job);
-	if (job.rank == 1) {
-		kvr_counter_wait(job.kvr, 0, 20, JOB_TIMEOUT, NULL);
-		_exit(0);
-	}
-	kvr_set_log(quiet, NULL);
-	op = (struct kvr_op){
-		.local = job.region, .remote = job.remote[1], .len = job.bytes, .count = 1};
-	while (!rc) {
-		rc = kvr_write(job.kvr, &op, 1, 0, &request);
-		if (rc)
-			break;
-		rc = kvr_request_wait(request, JOB_TIMEOUT);
-		expect_rc(kvr_request_close(request), 0);
-	}
-	expect(rc != -ETIMEDOUT);
-	expect_rc(kvr_write(job.kvr, &op, 1, 0, &request), -EHOSTUNREACH);
-	for (int i = 0; i < job.n; i++)
-		expect_rc(kvr_remote_close(job.remote[i]), 0);
-	expect_rc(kvr_region_close(job.region), 0);
-	expect_rc(kvr_close(job.kvr), 0);
-	free(job.memory);
-	return 0;
-}
-
-/* Only where the provider always notices: tcp;ofi_rxm may try to connect again for ever, shm says
- * nothing, and with several rails a piece may stay on one of them. Deadlines are yet to come. */
-static void test_leaving_peer(void **state)
-{
-	(void)state;
-	if (strcmp(getenv("KVR_PROVIDER"), "net") || strcmp(getenv("KVR_RAILS"), "lo"))
-		skip();
-	assert_int_equal(ranks_run(2, 60, leaving_ranks, NULL), 0);
-}
-
-/* Two jobs of one rank each, which meet by kvr_peer_add from one side only. The address and the
- * descriptor travel over the bootstrap of the test. */
-struct card {
-	uint8_t address[2048], region[KVR_DESCRIPTOR_MAX];
-	size_t address_len, region_len;
-};
-
-static int outside_ranks(const struct kvr_bootstrap *b, void *arg)
-{
-	struct card mine = {.address_len = 0}, all[2];
-	struct kvr_region *region;
-	struct kvr_remote *remote;
-	struct kvr_request *request;
-	struct kvr_op op;
-	struct kvr *kvr;
-	static uint8_t memory[100000];
-	int peer;
-
-	(void)arg;
-	expect_rc(kvr_open(NULL, NULL, &kvr), 0);
-	memset(memory, b->rank, sizeof(memory));
-	expect_rc(kvr_region_open(kvr, memory, sizeof(memory), KVR_HOST, &region), 0);
-	expect_rc(kvr_address(kvr, mine.address, 10), -ENOSPC);
-	mine.address_len = kvr_address(kvr, mine.address, sizeof(mine.address));
-	mine.region_len = kvr_region_export(region, mine.region, sizeof(mine.region));
-	expect_rc(b->allgather(b->arg, &mine, all, sizeof(mine)), 0);
-	if (!b->rank) {
-		memset(memory, 9, sizeof(memory));
-		kvr_set_log(quiet, NULL);
-		expect_rc(kvr_peer_add(kvr, all[1].address, all[1].address_len - 1), -EBADMSG);
-		kvr_set_log(NULL, NULL);
-		peer = kvr_peer_add(kvr, all[1].address, all[1].address_len);
-		expect(peer >= 1);
-		expect_rc(kvr_peer_add(kvr, all[1].address, all[1].address_len), peer);
-		expect_rc(kvr_remote_open(kvr, peer, all[1].region, all[1].region_len, &remote), 0);
-		expect(kvr_remote_size(remote) == sizeof(memory));
-		op = (struct kvr_op){
-			.local = region, .remote = remote, .len = sizeof(memory), .count = 1};
-		expect_rc(kvr_write(kvr, &op, 1, 2, &request), 0);
-		expect_rc(kvr_request_wait(request, JOB_TIMEOUT), 0);
-		expect_rc(kvr_request_close(request), 0);
-		expect_rc(kvr_peer_remove(kvr, peer), -EBUSY);
-		expect_rc(kvr_remote_close(remote), 0);
-		expect_rc(kvr_peer_remove(kvr, peer), 0);
-	} else {
-		expect_rc(kvr_counter_wait(kvr, 2, 1, JOB_TIMEOUT, NULL), 0);
-		for (size_t i = 0; i < sizeof(memory); i++)
-			expect(memory[i] == 9);
-		kvr_counter_wait(kvr, 2, 2, 300, NULL); /* answers the farewell */
-	}
-	expect_rc(kvr_region_close(region), 0);
-	expect_rc(kvr_close(kvr), 0);
-	return 0;
-}
-
-static void test_outside_peer(void **state)
-{
-	(void)state;
-	assert_int_equal(ranks_run(2, 60, outside_ranks, NULL), 0);
-}
-
-/* Different lengths, also of one byte and of many messages, on a number of ranks that is no power
- * of two. */
-static int allgather_ranks(const struct kvr_bootstrap *b, void *arg)
-{
-	static const size_t lens[] = {1, 7, 4056, 4057, 100000};
-	static uint8_t mine[100000], all[JOB_MAX_RANKS * 100000];
-	struct kvr *kvr;
-
-	(void)arg;
-	expect_rc(kvr_open(b, NULL, &kvr), 0);
-	for (size_t l = 0; l < sizeof(lens) / sizeof(lens[0]); l++) {
-		for (size_t i = 0; i < lens[l]; i++)
-			mine[i] = pattern(b->rank + l, i);
-		expect_rc(kvr_allgather(kvr, mine, all, lens[l]), 0);
-		for (int r = 0; r < b->nranks; r++)
-			for (size_t i = 0; i < lens[l]; i++)
-				expect(all[r * lens[l] + i] == pattern(r + l, i));
-	}
-	expect_rc(kvr_close(kvr), 0);
-	return 0;
-}
-
-static void test_allgather(void **state)
-{
-	(void)state;
-	assert_int_equal(ranks_run(1, 60, allgather_ranks, NULL), 0);
-	assert_int_equal(ranks_run(6, 60, allgather_ranks, NULL), 0);
-}
-
-/* The provider may not be in this libfabric. */
-static int has_provider(void)
-{
-	struct kvr *kvr;
-	int rc;
-
-	kvr_set_log(quiet, NULL);
-	rc = kvr_open(NULL, NULL, &kvr);
-	if (!rc)
-		kvr_close(kvr);
-	return rc;
-}
-
-static int provider_ranks(const struct kvr_bootstrap *b, void *arg)
-{
-	(void)b;
-	(void)arg;
-	return has_provider() ? 77 : 0;
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_allgather),      cmocka_unit_test(test_write),
-		cmocka_unit_test(test_scatter_gather), cmocka_unit_test(test_threads),
-		cmocka_unit_test(test_cancel),         cmocka_unit_test(test_refuse),
-		cmocka_unit_test(test_leaving_peer),   cmocka_unit_test(test_outside_peer),
+		cmocka_unit_test(test_write),   cmocka_unit_test(test_scatter_gather),
+		cmocka_unit_test(test_threads), cmocka_unit_test(test_cancel),
+		cmocka_unit_test(test_refuse),
 	};
 
-	/* In a process of its own: libfabric must not start before the ranks are forked. */
-	if (ranks_run(1, 30, provider_ranks, NULL) == 77) {
-		printf("skipped: no provider %s here\n", getenv("KVR_PROVIDER"));
-		return 77;
-	}
+	job_need_provider();
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
