@@ -171,6 +171,8 @@ KVR_API int kvr_read(struct kvr *, const struct kvr_op *, size_t n, struct kvr_r
  * of peers that were given everything before may have moved. Bytes in flight are let land first,
  * so that also holds: no byte moves after.
  * close: frees; -EBUSY until wait has a result.
+ * There are no deadlines yet: a batch whose completions or peer vanish without the provider saying
+ * so goes on for ever, and only the caller's timeout tells.
  */
 KVR_API int kvr_request_wait(struct kvr_request *, int timeout_ms);
 KVR_API int kvr_request_cancel(struct kvr_request *);
