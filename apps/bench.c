@@ -60,7 +60,7 @@ static void setup(struct bench *b, struct app *app, const struct bench_options *
 {
 	*b = (struct bench){.app = app, .options = options};
 	open_memory(b);
-	b->raw = raw_open(app, options, b->raw_memory, b->bytes);
+	b->raw = raw_open(app, options, b->raw_memory, b->bytes + HUGE_PAGE);
 	b->row.local = allocate(b, BENCH_BLOCKS_MAX, sizeof(*b->row.local));
 	b->row.remote = allocate(b, BENCH_BLOCKS_MAX, sizeof(*b->row.remote));
 	b->ops = allocate(b, BENCH_BLOCKS_MAX, sizeof(*b->ops));
