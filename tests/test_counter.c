@@ -280,6 +280,7 @@ static void impossible_ends_are_refused(void **state)
 		{100, 0},               /* nothing */
 		{100, LANE_WINDOW + 1}, /* more than can be */
 		{100, UINT32_MAX},
+		{101, UINT32_MAX},
 		{0, LANE_PIECES},
 		{LANE_PIECES, 1}, /* no such number */
 		{UINT32_MAX, 1},
