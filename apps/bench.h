@@ -15,7 +15,7 @@ struct bench_options {
 	double seconds; /* a row, half of it for either side */
 	const char *rails;
 	uint32_t depth; /* 0: the library's own */
-	bool json;
+	bool json, spoil;
 };
 
 extern const struct argp bench_argp;

@@ -16,7 +16,7 @@
 #define DEPTH_MAX    1024
 #define SECONDS_MOST 86400.0
 
-enum { OP = 256, LAYOUT, BLOCK_SIZE, DURATION, RAILS, DEPTH };
+enum { OP = 256, LAYOUT, BLOCK_SIZE, DURATION, RAILS, DEPTH, SPOIL };
 
 static const struct argp_option options[] = {
 	{"op", OP, "write|read|both", 0, "What rank 0 does (default both)", 0},
@@ -33,6 +33,7 @@ static const struct argp_option options[] = {
          "KVR_RAILS, or all)",
          0},
 	{"depth", DEPTH, "N", 0, "Operations in flight per rail (default KVR_QUEUE_DEPTH)", 0},
+	{"spoil", SPOIL, NULL, OPTION_HIDDEN, "Damage one byte of each row: it must be found", 0},
 	{"json", 'j', NULL, 0, "Lines of JSON on standard output", 0},
 	{0},
 };
@@ -42,14 +43,16 @@ static const char doc[] =
 	"\vStart it with mpirun -n 2. Rank 0 writes to rank 1 and reads from it. The bare loop is "
 	"fi_write or fi_read on the first rail alone, on an endpoint of its own, over the same "
 	"order of blocks, with as much in flight as kvrail has on a rail: --depth operations, but "
-	"not above KVR_WINDOW_BYTES, and at least one. It and kvrail take turns in short slices. "
+	"not above KVR_WINDOW_BYTES, and at least one. Its writes are followed by a small read, so "
+	"that its time, too, ends when the bytes are there. It and kvrail take turns in short "
+	"slices. "
 	"p50 and p99 are those of one operation at a time. What kvrail moved is compared byte for "
 	"byte.\n\n"
 	"Exit status: 0 all bytes right; 1 something failed, or a byte was wrong; 2 wrong "
 	"arguments.";
 
-/* One of two names, or both. */
-static error_t parse_choice(struct argp_state *state, const char *arg, const char *const names[2],
+/* One of an option's two names, or both. */
+static error_t parse_choice(struct argp_state *state, const char *arg, const char *const names[3],
                             bool chosen[2])
 {
 	bool both = !strcmp(arg, "both");
@@ -58,7 +61,7 @@ static error_t parse_choice(struct argp_state *state, const char *arg, const cha
 	chosen[1] = both || !strcmp(arg, names[1]);
 	if (chosen[0] || chosen[1])
 		return 0;
-	argp_error(state, "'%s' is none of %s, %s, both", arg, names[0], names[1]);
+	argp_error(state, "%s '%s' is none of %s, %s, both", names[2], arg, names[0], names[1]);
 	return EINVAL;
 }
 
@@ -134,8 +137,8 @@ static error_t parse_depth(struct argp_state *state, const char *arg, uint32_t *
 
 static error_t parse_key(int key, char *arg, struct argp_state *state)
 {
-	static const char *const ops[] = {"write", "read"};
-	static const char *const layouts[] = {"paged", "contiguous"};
+	static const char *const ops[] = {"write", "read", "--op"};
+	static const char *const layouts[] = {"paged", "contiguous", "--layout"};
 	struct bench_options *o = state->input;
 
 	switch (key) {
@@ -152,6 +155,9 @@ static error_t parse_key(int key, char *arg, struct argp_state *state)
 		return 0;
 	case DEPTH:
 		return parse_depth(state, arg, &o->depth);
+	case SPOIL:
+		o->spoil = true;
+		return 0;
 	case 'j':
 		o->json = true;
 		return 0;

@@ -38,10 +38,8 @@ add_custom_target(fuzzers DEPENDS ${targets})
 
 get_property(tests DIRECTORY PROPERTY TESTS)
 if(KVRAIL_SANITIZE AND tests)
-	# Whole stacks at each allocation (fast_unwind_on_malloc=0): the libraries in asan.supp have no
-	# frame pointers, and would not be found in a short one.
 	set_property(TEST ${tests} APPEND PROPERTY ENVIRONMENT
-		"ASAN_OPTIONS=detect_stack_use_after_return=1:strict_string_checks=1:fast_unwind_on_malloc=0"
+		"ASAN_OPTIONS=detect_stack_use_after_return=1:strict_string_checks=1"
 		"LSAN_OPTIONS=suppressions=${dir}/asan.supp:print_suppressions=0"
 		"UBSAN_OPTIONS=print_stacktrace=1"
 		"TSAN_OPTIONS=suppressions=${dir}/tsan.supp:print_suppressions=0:history_size=4")

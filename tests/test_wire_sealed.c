@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Addresses and descriptors whose seal is right and whose contents are not. */
+ * Addresses and descriptors whose seal is right and whose contents are not; and what one looks
+ * like. */
 #include "seal.h"
 #include "wire.h"
 #include <errno.h>
@@ -177,6 +178,43 @@ static void endpoint_names_too_long(void **state)
 	}
 }
 
+/* A header that claims less than a header, or is none. */
+static void claims_below_a_header_count_as_none(void **state)
+{
+	uint8_t head[SEAL_BYTES] = "KVRD";
+
+	(void)state;
+	for (uint8_t claimed = 0; claimed <= SEAL_BYTES; claimed++) {
+		head[8] = claimed;
+		assert_int_equal(wire_sealed_length(head, SEAL_BYTES),
+		                 claimed == SEAL_BYTES ? SEAL_BYTES : 0);
+	}
+}
+
+/* Formats are for other builds to read: a change must not go unnoticed. */
+static void a_region_looks_like_this(void **state)
+{
+	static const uint8_t wanted[] = {
+		'K', 'V', 'R', 'D', WIRE_VERSION, 0, 0, 0, 56, 0, 0, 0, 0xe1, 0xa7, 0xff, 0x73,
+	};
+	static const uint8_t body[] = {
+		8, 7, 6, 5, 4, 3, 2, 1, 0, 16, 0, 0, 0,    0,    0, 0, 0, 0, 1, 0,
+		0, 0, 0, 0, 9, 0, 0, 0, 1, 0,  0, 0, 0xef, 0xbe, 0, 0, 0, 0, 0, 0x80,
+	};
+	struct wire_region region = {.instance = 0x0102030405060708,
+	                             .len = 4096,
+	                             .base = 65536,
+	                             .counters = 9,
+	                             .rails = 1,
+	                             .key = {0x800000000000beef}};
+	uint8_t buf[KVR_DESCRIPTOR_MAX];
+
+	(void)state;
+	assert_int_equal(wire_region_encode(&region, buf, sizeof(buf)), SEAL_BYTES + sizeof(body));
+	assert_memory_equal(buf, wanted, sizeof(wanted));
+	assert_memory_equal(buf + SEAL_BYTES, body, sizeof(body));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -186,6 +224,8 @@ int main(void)
 		cmocka_unit_test(texts_with_a_zero_inside),
 		cmocka_unit_test(too_many_rails),
 		cmocka_unit_test(endpoint_names_too_long),
+		cmocka_unit_test(claims_below_a_header_count_as_none),
+		cmocka_unit_test(a_region_looks_like_this),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
