@@ -74,7 +74,7 @@ static int provider_rank(const struct kvr_bootstrap *b, void *arg)
 /* In a process of its own: libfabric must not start before the ranks are forked. */
 void job_need_provider(void)
 {
-	if (ranks_run(1, 30, provider_rank, NULL) != 77)
+	if (ranks_run(1, 200, provider_rank, NULL) != 77)
 		return;
 	printf("skipped: no provider %s here\n", getenv("KVR_PROVIDER"));
 	exit(77);

@@ -7,7 +7,7 @@
 #include <stdint.h>
 
 #define JOB_MAX_RANKS 16
-#define JOB_TIMEOUT   30000
+#define JOB_TIMEOUT   90000 /* ms; against hangs only */
 
 struct job {
 	int rank, n;

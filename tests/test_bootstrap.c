@@ -86,7 +86,7 @@ static int pretended_rank(const struct kvr_bootstrap *b, void *arg)
 static void test_many_peers(void **state)
 {
 	(void)state;
-	assert_int_equal(ranks_run(1, 60, pretended_rank, NULL), 0);
+	assert_int_equal(ranks_run(1, 200, pretended_rank, NULL), 0);
 }
 
 /* Rank 1 cannot open: all ranks get its error, and are told its number and reason. */
@@ -107,7 +107,7 @@ static int failing_ranks(const struct kvr_bootstrap *b, void *arg)
 static void test_failing_rank(void **state)
 {
 	(void)state;
-	assert_int_equal(ranks_run(4, 30, failing_ranks, NULL), 0);
+	assert_int_equal(ranks_run(4, 200, failing_ranks, NULL), 0);
 }
 
 static int wrong_option_ranks(const struct kvr_bootstrap *b, void *arg)
@@ -127,7 +127,7 @@ static int wrong_option_ranks(const struct kvr_bootstrap *b, void *arg)
 static void test_wrong_option(void **state)
 {
 	(void)state;
-	assert_int_equal(ranks_run(3, 30, wrong_option_ranks, NULL), 0);
+	assert_int_equal(ranks_run(3, 200, wrong_option_ranks, NULL), 0);
 }
 
 /* A bootstrap that changes what rank 1 said, for all to see. */
@@ -174,7 +174,7 @@ static int tampered_ranks(const struct kvr_bootstrap *b, void *arg)
 static void test_other_version(void **state)
 {
 	(void)state;
-	assert_int_equal(ranks_run(3, 60, tampered_ranks, NULL), 0);
+	assert_int_equal(ranks_run(3, 200, tampered_ranks, NULL), 0);
 }
 
 static int mixed_providers(const struct kvr_bootstrap *b, void *arg)
@@ -192,7 +192,7 @@ static int mixed_providers(const struct kvr_bootstrap *b, void *arg)
 static void test_mixed_providers(void **state)
 {
 	(void)state;
-	assert_int_equal(ranks_run(2, 30, mixed_providers, NULL), 0);
+	assert_int_equal(ranks_run(2, 200, mixed_providers, NULL), 0);
 }
 
 static int broken_allgather(void *arg, const void *mine, void *all, size_t len)
@@ -223,7 +223,7 @@ static int bad_bootstraps(const struct kvr_bootstrap *b, void *arg)
 static void test_bad_bootstrap(void **state)
 {
 	(void)state;
-	assert_int_equal(ranks_run(1, 30, bad_bootstraps, NULL), 0);
+	assert_int_equal(ranks_run(1, 200, bad_bootstraps, NULL), 0);
 }
 
 /* Rails: what is told of them, and what is refused. */
@@ -258,7 +258,7 @@ static int rail_rank(const struct kvr_bootstrap *b, void *arg)
 static void test_rails(void **state)
 {
 	(void)state;
-	assert_int_equal(ranks_run(1, 30, rail_rank, NULL), 0);
+	assert_int_equal(ranks_run(1, 200, rail_rank, NULL), 0);
 }
 
 int main(void)

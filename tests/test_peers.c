@@ -38,8 +38,8 @@ static int allgather_ranks(const struct kvr_bootstrap *b, void *arg)
 static void test_allgather(void **state)
 {
 	(void)state;
-	assert_int_equal(ranks_run(1, 60, allgather_ranks, NULL), 0);
-	assert_int_equal(ranks_run(6, 60, allgather_ranks, NULL), 0);
+	assert_int_equal(ranks_run(1, 200, allgather_ranks, NULL), 0);
+	assert_int_equal(ranks_run(6, 200, allgather_ranks, NULL), 0);
 }
 
 /* Rank 1 leaves without a word while rank 0 writes to it: an error in bounded time, also for what
@@ -85,7 +85,7 @@ static void test_leaving_peer(void **state)
 	(void)state;
 	if (strcmp(getenv("KVR_PROVIDER"), "net") || strcmp(getenv("KVR_RAILS"), "lo"))
 		skip();
-	assert_int_equal(ranks_run(2, 60, leaving_ranks, NULL), 0);
+	assert_int_equal(ranks_run(2, 200, leaving_ranks, NULL), 0);
 }
 
 /* Two jobs of one rank each, which meet by kvr_peer_add from one side only. The address and the
@@ -146,7 +146,7 @@ static int outside_ranks(const struct kvr_bootstrap *b, void *arg)
 static void test_outside_peer(void **state)
 {
 	(void)state;
-	assert_int_equal(ranks_run(2, 60, outside_ranks, NULL), 0);
+	assert_int_equal(ranks_run(2, 200, outside_ranks, NULL), 0);
 }
 
 int main(void)

@@ -108,7 +108,7 @@ static void test_write(void **state)
 	unsigned int batches = 12;
 
 	(void)state;
-	assert_int_equal(ranks_run(2, 60, write_ranks, &batches), 0);
+	assert_int_equal(ranks_run(2, 200, write_ranks, &batches), 0);
 }
 
 /* Rank 0 scatters to all, itself too, then gathers what they made of it. */
@@ -161,7 +161,7 @@ static int scatter_ranks(const struct kvr_bootstrap *b, void *arg)
 static void test_scatter_gather(void **state)
 {
 	(void)state;
-	assert_int_equal(ranks_run(4, 60, scatter_ranks, NULL), 0);
+	assert_int_equal(ranks_run(4, 200, scatter_ranks, NULL), 0);
 }
 
 /* Threads of rank 0 write at once, to both other ranks, each with a counter of its own. */
@@ -223,7 +223,7 @@ static int thread_ranks(const struct kvr_bootstrap *b, void *arg)
 static void test_threads(void **state)
 {
 	(void)state;
-	assert_int_equal(ranks_run(3, 60, thread_ranks, NULL), 0);
+	assert_int_equal(ranks_run(3, 200, thread_ranks, NULL), 0);
 }
 
 /* A long batch is cancelled at different moments. Whatever the result, once it is there the target
@@ -288,7 +288,7 @@ static int cancel_ranks(const struct kvr_bootstrap *b, void *arg)
 static void test_cancel(void **state)
 {
 	(void)state;
-	assert_int_equal(ranks_run(2, 60, cancel_ranks, NULL), 0);
+	assert_int_equal(ranks_run(2, 200, cancel_ranks, NULL), 0);
 }
 
 static void refuse(struct job *job, struct kvr_op op, int rc)
@@ -417,7 +417,7 @@ static int refuse_ranks(const struct kvr_bootstrap *b, void *arg)
 static void test_refuse(void **state)
 {
 	(void)state;
-	assert_int_equal(ranks_run(2, 60, refuse_ranks, NULL), 0);
+	assert_int_equal(ranks_run(2, 200, refuse_ranks, NULL), 0);
 }
 
 int main(void)
