@@ -180,7 +180,7 @@ static struct event read_event(const uint8_t *data)
 		.kind = data[0] % 4,
 		.take = !(data[0] & 4),
 		.first = reference.base + where % 256,
-		.count = data[0] >= 0xe0 ? data[3] << 11 : data[3],
+		.count = data[3],
 		.counter = data[4],
 	};
 
@@ -188,6 +188,8 @@ static struct event read_event(const uint8_t *data)
 		e.first = reference.base - where % 256;
 	else if (data[0] & 16)
 		e.first = reference.base + where * 8;
+	if (data[0] >= 0xe0)
+		e.count = data[3] == 255 ? LANE_WINDOW : data[3] * 32;
 	e.first &= MASK;
 	return e;
 }
