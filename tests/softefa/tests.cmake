@@ -36,7 +36,22 @@ foreach(device p4d p5 p5en)
 		OPTIONS --device ${device} --nics 4 --hosts 2 --jitter-us 50
 		COMMAND $<TARGET_FILE:test_transfer>)
 endforeach()
+set(two_hosts --nics 16 --hosts 2 --jitter-us 50)
 foreach(name test_bootstrap test_peers)
-	softefa_test(${name} 600 OPTIONS --nics 16 --hosts 2 --jitter-us 50
-		COMMAND $<TARGET_FILE:${name}>)
+	softefa_test(${name} 600 OPTIONS ${two_hosts} COMMAND $<TARGET_FILE:${name}>)
 endforeach()
+
+if(TARGET kvrail_program)
+	set(build $<TARGET_FILE_DIR:kvrail_program>)
+	softefa_test(mpi_bench 600 OPTIONS ${two_hosts}
+		COMMAND sh ${softefa_dir}/../mpi_bench.sh ${build})
+	softefa_test(mpi_replay 600 OPTIONS ${two_hosts}
+		COMMAND sh ${softefa_dir}/../mpi_replay.sh ${build})
+endif()
+
+if(MPI_C_FOUND)
+	add_executable(mpi_rate ${softefa_dir}/mpi_rate.c)
+	set_target_properties(mpi_rate PROPERTIES
+		RUNTIME_OUTPUT_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR})
+	target_link_libraries(mpi_rate PRIVATE kvrail_flags MPI::MPI_C)
+endif()
