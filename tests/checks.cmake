@@ -36,6 +36,8 @@ endif()
 if(TARGET softefa AND NOT KVRAIL_SANITIZE)
 	kvrail_check(softefa_launcher softefa 120
 		sh ${dir}/softefa/test_launcher.sh $<TARGET_FILE:softefa>)
+	kvrail_check(softefa_hosts softefa 60
+		sh ${dir}/softefa/test_hosts.sh $<TARGET_FILE:softefa> $<TARGET_FILE:member>)
 	if(TARGET mpi_rate)
 		kvrail_check(softefa_public softefa 600 sh ${dir}/softefa/test_public.sh
 			$<TARGET_FILE:softefa> $<TARGET_FILE:mpi_rate>)

@@ -54,6 +54,7 @@ ends 2 "--nics '0' is not a whole number" --nics 0 -- true
 ends 2 "--hosts '65' is not a whole number from 1 to 64" --hosts 65 -- true
 ends 2 "--gbps 'fast' is not a number" --gbps fast -- true
 ends 2 "--gbps '-1' is not a number" --gbps -1 -- true
+ends 2 "--gbps '1e-300' is neither 0 nor at least" --gbps 1e-300 -- true
 ends 2 "--jitter-us '1x' is not a number" --jitter-us 1x -- true
 ends 2 "--device 'p9' is none of p4d, p5, p5en" --device p9 -- true
 ends 2 "unrecognized option '--colour'" --colour -- true
@@ -76,7 +77,7 @@ refused '1 down 0' "'0' is no HOST:NIC: 0 to 1 and 0 to 3"
 refused '1 down 2:0' "'2:0' is no HOST:NIC"
 refused '1 down 0:4' "'0:4' is no HOST:NIC"
 refused '1 kill 0:1' "'0:1' is no host"
-refused '1 error 0:1 101' "'101' is no value for error: a number up to 100"
+refused '1 error 0:1 101' "'101' is no value for error: a number from 0 to 100"
 refused '1 latency 0:1 -5' "'-5' is no value for latency"
 refused '1 rate 0:1 0.5' 'rate is a share of --gbps, which was not given'
 
@@ -95,9 +96,20 @@ state "$1" 1 rdmap160s27 | grep -q '"state":"blackhole"'
 state "$1" 0 rdmap144s27 | grep -q '"ns_per_mib":83886080,"latency_us":250.0'
 state "$1" 0 rdmap160s27 | grep -q '"error_percent":12.5'
 "$1" ctl up '*:*'
-! "$1" ctl stats --json | grep -q 'down\|blackhole'
-! "$1" ctl down 0:9 2>/dev/null
-! "$1" ctl frobnicate 0 2>/dev/null
+# A negated command does not end a shell under -e: so each says what it must be.
+count=$("$1" ctl stats --json | grep -c 'down\|blackhole') || true
+[ "$count" -eq 0 ]
+refused()
+{
+	status=0
+	"$softefa" ctl "$@" 2>/dev/null || status=$?
+	[ "$status" -eq 2 ]
+}
+softefa=$1
+refused
+refused down 0:9
+refused frobnicate 0
+refused rate 0:0 1e-300
 END
 ends 0 '' --nics 4 --hosts 2 --gbps 1 -- sh "$scratch/events" "$softefa"
 status=0
@@ -157,6 +169,36 @@ wait $launcher 2>/dev/null || true
 [ ! -e "$dir" ] || failed "a killed launcher's folder stays"
 [ "$(processes 86412)" -eq 0 ] || failed "a killed launcher's processes stay"
 [ -z "$(find /dev/shm -name '*:0_left_behind')" ] || failed "what libfabric leaves behind stays"
+
+# Only folders of its own are removed, whatever others are called.
+others="/dev/shm/softefa-dataset-$$"
+mkdir "$others"
+"$softefa" -- true
+rmdir "$others" || failed "somebody else's folder was removed"
+
+# Nobody reads what it says; and what it was started to ignore stays ignored.
+# shellcheck disable=SC2016
+"$softefa" --stats -- sh -c 'echo "$SOFTEFA_DIR" >"$0" && sleep 0.3' "$scratch/dir" 2>&1 | true
+dir=$(cat "$scratch/dir")
+i=0
+while [ -e "$dir" ] && [ $i -lt 50 ]; do
+	sleep 0.1
+	i=$((i + 1))
+done
+[ ! -e "$dir" ] || failed "left behind where nobody reads: $dir"
+(
+	trap '' HUP
+	exec "$softefa" -- sleep 1
+) &
+launcher=$!
+sleep 0.3
+kill -HUP $launcher
+status=0
+wait $launcher || status=$?
+[ "$status" -eq 0 ] || failed "SIGHUP is not ignored below nohup: status $status"
+status=0
+timeout -s KILL 10 env --ignore-signal=CHLD "$softefa" -- true || status=$?
+[ "$status" -eq 0 ] || failed "where SIGCHLD was ignored: status $status"
 
 # Starts in a row leave nothing.
 i=0

@@ -49,6 +49,10 @@ if(TARGET kvrail_program)
 		COMMAND sh ${softefa_dir}/../mpi_replay.sh ${build})
 endif()
 
+add_executable(member ${softefa_dir}/member.c)
+set_target_properties(member PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR})
+target_link_libraries(member PRIVATE kvrail_flags ${CMAKE_DL_LIBS})
+
 if(MPI_C_FOUND)
 	add_executable(mpi_rate ${softefa_dir}/mpi_rate.c)
 	set_target_properties(mpi_rate PROPERTIES
