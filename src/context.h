@@ -30,6 +30,7 @@ struct kvr {
 
 	/* All below, and the rails' and peers' insides, belong to whoever holds the lock. */
 	pthread_mutex_t engine;
+	int64_t now;         /* ns; when this pass began */
 	struct peer **peers; /* nranks of the bootstrap, then guests; a removed one is NULL */
 	uint32_t peer_count, peer_room;
 	TAILQ_HEAD(, peer) active;

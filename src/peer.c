@@ -92,6 +92,7 @@ void peer_free(struct kvr *kvr, struct peer *peer)
 			kvr->fabric->remove(kvr->rails[r].nic, peer->fabric[r]);
 	kvr->peers[peer->index] = NULL;
 	free(peer->fabric);
+	free(peer->pace);
 	free(peer->address);
 	free(peer);
 }
@@ -164,6 +165,10 @@ static int prepare(struct kvr *kvr, struct peer *peer)
 {
 	if (peer->fabric)
 		return 0;
+	free(peer->pace);
+	peer->pace = calloc(kvr->rail_count, sizeof(*peer->pace));
+	if (!peer->pace)
+		return -ENOMEM;
 	peer->fabric = malloc(kvr->rail_count * sizeof(*peer->fabric));
 	if (!peer->fabric)
 		return -ENOMEM;

@@ -9,6 +9,7 @@
 #define KVR_PEER_H
 
 #include "counter.h"
+#include "pace.h"
 #include "rail.h"
 #include "transfer.h"
 #include "wire.h"
@@ -34,6 +35,7 @@ struct peer {
 	_Atomic int state; /* enum peer_state; read without the lock by kvr_write's checks */
 	uint32_t rails;    /* it has */
 	uint64_t *fabric;  /* its fabric address as seen from each of our rails */
+	struct pace *pace; /* what each of our rails does for it */
 	uint32_t index_there, lane_there;
 	uint32_t lane_here; /* that it writes on */
 	struct lane lane;
@@ -47,6 +49,7 @@ struct peer {
 	struct transfer_queue awaiting; /* writes, all posted, in the order of their pieces */
 	struct transfer_queue draining; /* that wait for their last completions only */
 	uint32_t next_piece;            /* of our lane there */
+	uint64_t left;                  /* bytes not posted yet, of all in posting */
 	int64_t probe_at;               /* ns; when to ask again after the first awaiting one */
 
 	_Atomic uint32_t remotes; /* open here */

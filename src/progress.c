@@ -130,17 +130,20 @@ static void on_message(struct kvr *kvr, const struct rail *rail, const void *buf
 static void on_piece(struct kvr *kvr, struct rail *rail, struct flight *flight, int error)
 {
 	struct transfer *t = flight->transfer;
+	struct pace *pace = &t->peer->pace[rail - kvr->rails];
 	uint32_t piece = flight->piece;
 	char name[96];
 
 	if (error) {
 		rail->stats.errors++;
+		pace_fail(pace, flight->len, kvr->now);
 		if (!t->error)
 			log_error("rail %s: a piece of %llu bytes for %s failed: %s", rail->name,
 			          (unsigned long long)flight->len, peer_name(t->peer, name),
 			          kvr_strerror(error));
 	} else {
 		rail->stats.pieces++;
+		pace_complete(pace, flight->len, kvr->now);
 		if (t->request->is_read)
 			rail->stats.bytes_read += flight->len;
 		else
@@ -207,12 +210,11 @@ static void serve_peers(struct kvr *kvr)
 {
 	const struct rail *rail;
 	struct peer *peer, *next;
-	int64_t now = TAILQ_EMPTY(&kvr->active) ? 0 : now_ns();
 	int rc;
 
 	for (peer = TAILQ_FIRST(&kvr->active); peer; peer = next) {
 		next = TAILQ_NEXT(peer, link);
-		transfer_probe(kvr, peer, now);
+		transfer_probe(kvr, peer, kvr->now);
 		rc = peer_flush(kvr, peer, &rail);
 		if (rc)
 			peer_failed(kvr, peer, rail, rc);
@@ -273,8 +275,10 @@ static void cancel_wanted(struct kvr *kvr)
 
 bool progress_pass(struct kvr *kvr)
 {
-	bool any = transfer_accept(kvr);
+	bool any;
 
+	kvr->now = now_ns();
+	any = transfer_accept(kvr);
 	cancel_wanted(kvr);
 	any |= poll_rails(kvr);
 	serve_peers(kvr);

@@ -66,18 +66,16 @@ static int fill_transfer(struct kvr *kvr, struct kvr_request *request, size_t fr
 {
 	struct transfer *t = &request->transfer[request->transfers++];
 	const struct kvr_op *ops = request->ops + from;
-	uint64_t bytes = 0;
 
-	for (size_t i = from; i < to; i++)
-		bytes += request->ops[i].len * request->ops[i].count;
 	*t = (struct transfer){
 		.request = request,
 		.peer = ops->remote->peer,
-		.cursor = {.ops = ops, .n = to - from},
-		.cut = stripe_cut(bytes, kvr->rail_count, kvr->config.piece_bytes,
-	                          CONFIG_PIECE_MAX),
+		.cursor = stripe_begin(ops, to - from),
+		.rule = {.rails = kvr->rail_count,
+	                 .min = kvr->config.piece_bytes,
+	                 .max = CONFIG_PIECE_MAX},
 	};
-	if (stripe_count(ops, to - from, t->cut, LANE_WINDOW) <= LANE_WINDOW)
+	if (stripe_count(ops, to - from, &t->rule, LANE_WINDOW) <= LANE_WINDOW)
 		return 0;
 	log_error("more than %u pieces for peer %u in one call: nothing was moved; make it "
 	          "several calls, or its runs longer",

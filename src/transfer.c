@@ -96,6 +96,7 @@ static void seal(struct kvr *kvr, struct transfer *t)
 	struct peer *peer = t->peer;
 
 	t->sealed = true;
+	peer->left -= t->cursor.left;
 	if (t->request->is_read || !t->posted) {
 		enqueue(t, &peer->draining);
 		return;
@@ -126,6 +127,7 @@ static void accept_one(struct kvr *kvr, struct transfer *t)
 		return;
 	}
 	enqueue(t, &t->peer->posting);
+	t->peer->left += t->cursor.left;
 	peer_activate(kvr, t->peer);
 }
 
@@ -173,7 +175,9 @@ static int post_piece(struct kvr *kvr, struct transfer *t, struct rail *rail)
 	uint32_t number = (t->first + t->posted) % LANE_PIECES;
 	int rc;
 
-	stripe_next(&cursor, t->cut, &piece);
+	stripe_take(&cursor, &t->rule, &piece);
+	if (!pace_takes(t->peer->pace, kvr->rail_count, r, piece.len, t->peer->left))
+		return -EAGAIN;
 	remote = &piece.remote->wire;
 	rma = (struct fabric_rma){
 		.local = piece.local->addr + piece.local_offset,
@@ -190,6 +194,8 @@ static int post_piece(struct kvr *kvr, struct transfer *t, struct rail *rail)
 	if (rc)
 		return rc;
 	t->cursor = cursor;
+	t->peer->left -= piece.len;
+	pace_post(&t->peer->pace[r], piece.len, kvr->now);
 	t->posted++;
 	t->in_flight++;
 	return 0;
