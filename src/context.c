@@ -87,8 +87,8 @@ static int open_rails(struct kvr *kvr, const struct fabric_list *list, char why[
 	for (unsigned int r = 0; r < list->count; r++) {
 		o = &all[r];
 		*o = (struct opening){.kvr = kvr, .rail = r, .offer = &list->offers[r]};
-		o->has_thread =
-			r + 1 < list->count && !pthread_create(&o->thread, NULL, open_rail, o);
+		o->has_thread = !kvr->fabric->simulated && r + 1 < list->count &&
+		                !pthread_create(&o->thread, NULL, open_rail, o);
 		if (!o->has_thread)
 			open_rail(o);
 	}
@@ -107,7 +107,7 @@ static int open_rails(struct kvr *kvr, const struct fabric_list *list, char why[
 /* Names and places, before the endpoints: their buffers go where the rail is. */
 static int place_rails(struct kvr *kvr, const struct fabric_list *list)
 {
-	struct topology *topology = topology_open();
+	struct topology *topology = kvr->fabric->simulated ? NULL : topology_open();
 	struct rail *rail;
 
 	kvr->rails = calloc(list->count, sizeof(*kvr->rails));
@@ -151,18 +151,20 @@ static int open_local(struct kvr *kvr, const struct kvr_options *options, char w
 	return rc;
 }
 
-static struct kvr *make_context(const struct kvr_bootstrap *bootstrap)
+static struct kvr *make_context(const struct kvr_bootstrap *bootstrap,
+                                const struct fabric_ops *fabric, uint64_t instance)
 {
 	struct kvr *kvr = calloc(1, sizeof(*kvr));
 
 	if (!kvr)
 		return NULL;
-	kvr->fabric = &fabric_libfabric;
+	kvr->fabric = fabric;
 	kvr->rank = bootstrap ? bootstrap->rank : 0;
 	kvr->nranks = bootstrap ? bootstrap->nranks : 1;
+	kvr->instance = instance;
 	/* Where random bytes are not to be had, calloc's zero is refused by nobody but unlikely
 	 * to be alone: the address of the context helps. */
-	if (getrandom(&kvr->instance, sizeof(kvr->instance), 0) < 0)
+	if (!instance && getrandom(&kvr->instance, sizeof(kvr->instance), 0) < 0)
 		kvr->instance = (uintptr_t)kvr;
 	kvr->next_key = kvr->instance | 2; /* 1 is the messages' */
 	pthread_mutex_init(&kvr->engine, NULL);
@@ -192,8 +194,8 @@ static void destroy_context(struct kvr *kvr)
 	free(kvr);
 }
 
-int kvr_open(const struct kvr_bootstrap *bootstrap, const struct kvr_options *options,
-             struct kvr **out)
+int context_open(const struct kvr_bootstrap *bootstrap, const struct kvr_options *options,
+                 const struct fabric_ops *fabric, uint64_t instance, struct kvr **out)
 {
 	char why[FABRIC_WHY];
 	struct kvr *kvr;
@@ -206,7 +208,7 @@ int kvr_open(const struct kvr_bootstrap *bootstrap, const struct kvr_options *op
 		          bootstrap->rank, bootstrap->nranks);
 		return -EINVAL;
 	}
-	kvr = make_context(bootstrap);
+	kvr = make_context(bootstrap, fabric, instance);
 	if (!kvr)
 		return -ENOMEM;
 	/* A rank that failed takes part in the exchange, so that the others hear of it. */
@@ -218,6 +220,12 @@ int kvr_open(const struct kvr_bootstrap *bootstrap, const struct kvr_options *op
 	}
 	*out = kvr;
 	return 0;
+}
+
+int kvr_open(const struct kvr_bootstrap *bootstrap, const struct kvr_options *options,
+             struct kvr **out)
+{
+	return context_open(bootstrap, options, &fabric_libfabric, 0, out);
 }
 
 static bool all_peers_over(void *arg)

@@ -40,4 +40,9 @@ struct kvr {
 	struct collective collective;
 };
 
+/* kvr_open over any fabric. instance: 0, or what tells this context from all others, where chance
+ * is not wanted. */
+int context_open(const struct kvr_bootstrap *, const struct kvr_options *,
+                 const struct fabric_ops *, uint64_t instance, struct kvr **out);
+
 #endif

@@ -72,6 +72,9 @@ struct fabric_event {
  * come from any thread. insert and reg may be called while others poll.
  */
 struct fabric_ops {
+	/* No devices, nothing slow: its NICs have no place in the machine, and open and reg are
+	 * called one after the other, in order. */
+	bool simulated;
 	/* provider: a name, or empty for the best there is. Never an empty list: -ENODEV. */
 	int (*list)(const char *provider, struct fabric_list *out, char why[FABRIC_WHY]);
 	void (*list_close)(struct fabric_list *);

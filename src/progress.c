@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: MIT
  * The loop: take submitted requests, read completions, serve messages, post pieces. */
 #include "progress.h"
+#include "clock.h"
 #include "context.h"
 #include "log.h"
 #include <errno.h>
-#include <sched.h>
-#include <time.h>
 
 #define EVENTS    64           /* per poll of a rail */
 #define IDLE_SPIN 16           /* passes before the core is given away */
@@ -13,14 +12,6 @@
 #define NAP       (20 * 1000)
 #define IDLE_LONG (1000 * 1000 * 1000) /* ... then longer */
 #define NAP_LONG  (1000 * 1000)
-
-static int64_t now_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * 1000000000ll + t.tv_nsec;
-}
 
 static void peer_failed(struct kvr *kvr, struct peer *peer, const struct rail *rail, int error)
 {
@@ -277,7 +268,7 @@ bool progress_pass(struct kvr *kvr)
 {
 	bool any;
 
-	kvr->now = now_ns();
+	kvr->now = clock_now();
 	any = transfer_accept(kvr);
 	cancel_wanted(kvr);
 	any |= poll_rails(kvr);
@@ -288,14 +279,8 @@ bool progress_pass(struct kvr *kvr)
 /* More ranks than cores is common: whoever has nothing to do must let the others work. */
 static void be_idle(uint32_t passes, int64_t idle_ns)
 {
-	struct timespec nap = {.tv_nsec = idle_ns > IDLE_LONG ? NAP_LONG : NAP};
-
-	if (passes < IDLE_SPIN)
-		return;
-	if (idle_ns < IDLE_NAP)
-		sched_yield();
-	else
-		nanosleep(&nap, NULL);
+	if (passes >= IDLE_SPIN)
+		clock_rest(idle_ns < IDLE_NAP ? 0 : idle_ns > IDLE_LONG ? NAP_LONG : NAP);
 }
 
 int kvr_progress(struct kvr *kvr)
@@ -327,12 +312,12 @@ static bool pass_and_ask(struct kvr *kvr, const struct wait *wait, bool *any)
 
 int progress_until(struct kvr *kvr, const struct wait *wait)
 {
-	int64_t start = now_ns(), busy = start, now;
+	int64_t start = clock_now(), busy = start, now;
 	uint32_t idle = 0;
 	bool any;
 
 	while (!pass_and_ask(kvr, wait, &any)) {
-		now = now_ns();
+		now = clock_now();
 		if (wait->timeout_ms >= 0 && now - start >= wait->timeout_ms * 1000000ll)
 			return -ETIMEDOUT;
 		if (any) {
