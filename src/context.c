@@ -2,6 +2,7 @@
  * This rank: opening and closing it, and what can be asked of it. */
 #include "context.h"
 #include "bootstrap.h"
+#include "control.h"
 #include "log.h"
 #include "progress.h"
 #include "topology.h"
@@ -136,7 +137,9 @@ static int open_local(struct kvr *kvr, const struct kvr_options *options, char w
 		return rc;
 	}
 	kvr->counters = calloc(kvr->config.counters, sizeof(*kvr->counters));
-	if (!kvr->counters)
+	kvr->waiting = calloc(kvr->config.counters, sizeof(*kvr->waiting));
+	kvr->orphaned = calloc(kvr->config.counters, sizeof(*kvr->orphaned));
+	if (!kvr->counters || !kvr->waiting || !kvr->orphaned)
 		return -ENOMEM;
 	if ((rc = kvr->fabric->list(kvr->config.provider, &list, why)))
 		return rc;
@@ -170,7 +173,7 @@ static struct kvr *make_context(const struct kvr_bootstrap *bootstrap,
 	pthread_mutex_init(&kvr->engine, NULL);
 	ck_stack_init(&kvr->submitted);
 	TAILQ_INIT(&kvr->active);
-	STAILQ_INIT(&kvr->spare_notes);
+	TAILQ_INIT(&kvr->spare_notes);
 	return kvr;
 }
 
@@ -183,14 +186,16 @@ static void destroy_context(struct kvr *kvr)
 			peer_free(kvr, kvr->peers[i]);
 	for (unsigned int r = 0; r < kvr->rail_count; r++)
 		rail_close(&kvr->rails[r]);
-	while ((note = STAILQ_FIRST(&kvr->spare_notes))) {
-		STAILQ_REMOVE_HEAD(&kvr->spare_notes, link);
+	while ((note = TAILQ_FIRST(&kvr->spare_notes))) {
+		TAILQ_REMOVE(&kvr->spare_notes, note, link);
 		free(note);
 	}
 	pthread_mutex_destroy(&kvr->engine);
 	free(kvr->peers);
 	free(kvr->rails);
 	free((void *)kvr->counters);
+	free((void *)kvr->waiting);
+	free((void *)kvr->orphaned);
 	free(kvr);
 }
 
@@ -236,7 +241,7 @@ static bool all_peers_over(void *arg)
 	for (uint32_t i = 0; i < kvr->peer_count; i++) {
 		peer = kvr->peers[i];
 		if (peer && peer->state != PEER_IDLE && peer->state != PEER_DEAD &&
-		    !peer_is_over(peer))
+		    !peer_is_over(kvr, peer))
 			return false;
 	}
 	return true;
@@ -257,7 +262,7 @@ static void say_bye(struct kvr *kvr, struct peer *peer)
 {
 	if (peer->state == PEER_IDLE || peer->state == PEER_DEAD || peer->bye_sent)
 		return;
-	if (!peer_note(kvr, peer, &(struct wire_message){.type = WIRE_BYE}))
+	if (!control_note(kvr, peer, &(struct wire_message){.type = WIRE_BYE}))
 		peer->bye_sent = true;
 }
 
@@ -322,7 +327,8 @@ static bool is_over(void *arg)
 {
 	const struct peer *peer = arg;
 
-	return peer->state == PEER_IDLE || peer->state == PEER_DEAD || peer_is_over(peer);
+	return peer->state == PEER_IDLE || peer->state == PEER_DEAD ||
+	       peer_is_over(peer->kvr, peer);
 }
 
 int kvr_peer_remove(struct kvr *kvr, int index)

@@ -3,15 +3,18 @@
 #include "progress.h"
 #include "clock.h"
 #include "context.h"
+#include "control.h"
 #include "log.h"
 #include <errno.h>
 
-#define EVENTS    64           /* per poll of a rail */
-#define IDLE_SPIN 16           /* passes before the core is given away */
-#define IDLE_NAP  (500 * 1000) /* ns of idling before it sleeps, shorter first ... */
-#define NAP       (20 * 1000)
-#define IDLE_LONG (1000 * 1000 * 1000) /* ... then longer */
-#define NAP_LONG  (1000 * 1000)
+#define WATCH_INTERVAL (50 * 1000 * 1000) /* ns */
+#define MAX_STEP       (10 * 1000 * 1000) /* ns that a pass may last, as the engine sees it */
+#define EVENTS         64                 /* per poll of a rail */
+#define IDLE_SPIN      16                 /* passes before the core is given away */
+#define IDLE_NAP       (500 * 1000)       /* ns of idling before it sleeps, shorter first ... */
+#define NAP            (20 * 1000)
+#define IDLE_LONG      (1000 * 1000 * 1000) /* ... then longer */
+#define NAP_LONG       (1000 * 1000)
 
 static void peer_failed(struct kvr *kvr, struct peer *peer, const struct rail *rail, int error)
 {
@@ -27,13 +30,15 @@ static void complete_batches(struct kvr *kvr, struct peer *peer)
 
 	while (lane_take(&peer->lane, &batch)) {
 		error = 0;
-		if (batch.counter < kvr->config.counters)
+		if (batch.counter < kvr->config.counters) {
+			peer_feed(kvr, peer, batch.counter);
 			atomic_fetch_add_explicit(&kvr->counters[batch.counter], 1,
 			                          memory_order_release);
-		else if (batch.counter != KVR_NO_COUNTER)
+		} else if (batch.counter != KVR_NO_COUNTER)
 			error = EINVAL;
-		peer_note(kvr, peer,
-		          &(struct wire_message){.type = WIRE_DONE, .a = batch.first, .c = error});
+		control_note(
+			kvr, peer,
+			&(struct wire_message){.type = WIRE_DONE, .a = batch.first, .c = error});
 	}
 }
 
@@ -58,7 +63,7 @@ static void on_end(struct kvr *kvr, struct peer *peer, const struct wire_message
 		log_warning("peer %u ends a batch that cannot be: %u pieces from %u", peer->index,
 		            message->b, message->a);
 	else if (!rc && lane_is_done(&peer->lane, message->a))
-		peer_note(kvr, peer, &(struct wire_message){.type = WIRE_DONE, .a = message->a});
+		control_note(kvr, peer, &(struct wire_message){.type = WIRE_DONE, .a = message->a});
 	complete_batches(kvr, peer);
 }
 
@@ -73,6 +78,7 @@ static void on_peer_message(struct kvr *kvr, struct peer *peer, const struct wir
 {
 	switch (message->type) {
 	case WIRE_HELLO:
+		peer_on_hello(kvr, peer, message);
 		break;
 	case WIRE_WELCOME:
 		peer_on_welcome(kvr, peer, message);
@@ -95,7 +101,23 @@ static void on_peer_message(struct kvr *kvr, struct peer *peer, const struct wir
 	case WIRE_BYE:
 		peer_on_bye(kvr, peer);
 		break;
+	case WIRE_ACK:
+	case WIRE_PING:
+	case WIRE_PONG:
+		break;
 	}
+}
+
+static struct peer *find_sender(struct kvr *kvr, const struct wire_message *message)
+{
+	struct peer *peer;
+
+	if (message->type == WIRE_HELLO)
+		return peer_meet(kvr, message);
+	peer = message->to < kvr->peer_count ? kvr->peers[message->to] : NULL;
+	return peer && peer->path && peer->instance == message->instance && peer->state != PEER_DEAD
+	               ? peer
+	               : NULL;
 }
 
 static void on_message(struct kvr *kvr, const struct rail *rail, const void *buf, size_t len)
@@ -109,12 +131,8 @@ static void on_message(struct kvr *kvr, const struct rail *rail, const void *buf
 		            rail->name, len, kvr_strerror(rc));
 		return;
 	}
-	if (message.type == WIRE_HELLO) {
-		peer_on_hello(kvr, &message);
-		return;
-	}
-	peer = message.to < kvr->peer_count ? kvr->peers[message.to] : NULL;
-	if (peer && peer->instance == message.instance && peer->state != PEER_DEAD)
+	peer = find_sender(kvr, &message);
+	if (peer && control_receive(kvr, peer, rail - kvr->rails, &message))
 		on_peer_message(kvr, peer, &message);
 }
 
@@ -164,11 +182,8 @@ static void on_event(struct kvr *kvr, struct rail *rail, const struct fabric_eve
 		break;
 	case FLIGHT_SEND:
 		rail_release(rail, flight);
-		flight->peer->notes_in_flight--;
-		if (event->error)
-			peer_failed(kvr, flight->peer, rail, event->error);
-		else
-			peer_activate(kvr, flight->peer);
+		if (flight->peer)
+			control_on_sent(kvr, flight->peer, rail - kvr->rails, event->error);
 		break;
 	case FLIGHT_RECEIVE:
 		if (event->error)
@@ -196,6 +211,18 @@ static bool poll_rails(struct kvr *kvr)
 	return any;
 }
 
+/* Peers that may never move a counter again for which somebody waits. */
+static void watch_feeders(struct kvr *kvr)
+{
+	if (!kvr->waiters || kvr->now < kvr->watch_at)
+		return;
+	kvr->watch_at = kvr->now + WATCH_INTERVAL;
+	for (uint32_t i = 0; i < kvr->peer_count; i++)
+		if (kvr->peers[i] && kvr->peers[i]->state == PEER_UP &&
+		    peer_is_awaited(kvr, kvr->peers[i]))
+			peer_activate(kvr, kvr->peers[i]);
+}
+
 /* Sends waiting messages, and takes off the list who has nothing more to do. */
 static void serve_peers(struct kvr *kvr)
 {
@@ -206,15 +233,15 @@ static void serve_peers(struct kvr *kvr)
 	for (peer = TAILQ_FIRST(&kvr->active); peer; peer = next) {
 		next = TAILQ_NEXT(peer, link);
 		transfer_probe(kvr, peer, kvr->now);
-		rc = peer_flush(kvr, peer, &rail);
+		rc = control_serve(kvr, peer, &rail);
 		if (rc)
 			peer_failed(kvr, peer, rail, rc);
-		if (!STAILQ_EMPTY(&peer->outbox) || !TAILQ_EMPTY(&peer->posting) ||
-		    !TAILQ_EMPTY(&peer->awaiting))
+		if (!control_is_idle(kvr, peer))
 			continue;
 		TAILQ_REMOVE(&kvr->active, peer, link);
 		peer->active = false;
-		if (peer->index >= (uint32_t)kvr->nranks && !peer->remotes && peer_is_over(peer))
+		if (peer->index >= (uint32_t)kvr->nranks && !peer->remotes &&
+		    peer_is_over(kvr, peer))
 			peer_free(kvr, peer);
 	}
 }
@@ -264,14 +291,25 @@ static void cancel_wanted(struct kvr *kvr)
 	transfer_cancel(kvr, peer);
 }
 
+/* The engine's time stands still while nobody makes progress: who was stopped for long has not
+ * waited for long. */
+static void advance_clock(struct kvr *kvr)
+{
+	int64_t clock = clock_now(), passed = clock - kvr->clock;
+
+	kvr->now += passed < MAX_STEP ? passed : MAX_STEP;
+	kvr->clock = clock;
+}
+
 bool progress_pass(struct kvr *kvr)
 {
 	bool any;
 
-	kvr->now = clock_now();
+	advance_clock(kvr);
 	any = transfer_accept(kvr);
 	cancel_wanted(kvr);
 	any |= poll_rails(kvr);
+	watch_feeders(kvr);
 	serve_peers(kvr);
 	return post_pieces(kvr) || any;
 }

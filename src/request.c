@@ -228,6 +228,7 @@ int kvr_request_close(struct kvr_request *request)
 
 struct counter_wait {
 	_Atomic uint64_t *counter;
+	_Atomic bool *orphaned;
 	uint64_t at_least, value;
 };
 
@@ -236,7 +237,7 @@ static bool has_counted(void *arg)
 	struct counter_wait *c = arg;
 
 	c->value = atomic_load_explicit(c->counter, memory_order_acquire);
-	return c->value >= c->at_least;
+	return c->value >= c->at_least || *c->orphaned;
 }
 
 int kvr_counter_wait(struct kvr *kvr, uint32_t counter, uint64_t at_least, int timeout_ms,
@@ -252,7 +253,14 @@ int kvr_counter_wait(struct kvr *kvr, uint32_t counter, uint64_t at_least, int t
 		return -EINVAL;
 	}
 	c.counter = &kvr->counters[counter];
+	c.orphaned = &kvr->orphaned[counter];
+	kvr->waiting[counter]++;
+	kvr->waiters++;
 	rc = has_counted(&c) ? 0 : progress_until(kvr, &wait);
+	kvr->waiting[counter]--;
+	kvr->waiters--;
+	if (!rc && c.value < at_least)
+		rc = -EHOSTUNREACH;
 	if (value)
 		*value = c.value;
 	return rc;
