@@ -84,6 +84,7 @@ static void check_request(struct load_request *request, const struct sim_rank *r
 
 void check_rank(struct sim_rank *rank)
 {
+	rank->is_news = false;
 	for (unsigned int i = 0; i < load.started; i++)
 		check_request(&load.request[i], rank);
 }

@@ -264,6 +264,7 @@ void load_act(void)
 	act_on(rank, some_active(rank));
 	rank->inside = false;
 	rank->idle = false;
+	rank->is_news = true;
 }
 
 bool load_is_over(void)

@@ -150,7 +150,7 @@ static void be_busy(void)
 		next_tick = world.now + tick;
 }
 
-static bool pass(struct sim_rank *rank)
+static void pass(struct sim_rank *rank)
 {
 	bool any;
 
@@ -158,17 +158,17 @@ static bool pass(struct sim_rank *rank)
 	rank->inside = true;
 	any = kvr_progress(rank->kvr) > 0;
 	rank->inside = false;
-	if (any)
-		rank->idle = false;
 	world_advance(world.now + 50 + dice_roll(&world.dice, 500));
-	if (any)
-		be_busy();
-	return any;
+	if (!any)
+		return;
+	rank->idle = false;
+	rank->is_news = true;
+	be_busy();
 }
 
-struct sim_rank *ranks_turn(void)
+void ranks_turn(void)
 {
-	struct sim_rank *able[SIM_RANKS], *rank;
+	struct sim_rank *able[SIM_RANKS];
 	unsigned int n = 0;
 
 	for (unsigned int i = 0; i < ranks_count; i++)
@@ -176,10 +176,9 @@ struct sim_rank *ranks_turn(void)
 			able[n++] = &ranks[i];
 	if (!n) {
 		pass_time();
-		return NULL;
+		return;
 	}
-	rank = able[n > 1 ? dice_roll(&world.dice, n) : 0];
-	return pass(rank) ? rank : NULL;
+	pass(able[n > 1 ? dice_roll(&world.dice, n) : 0]);
 }
 
 void ranks_kill(struct sim_rank *rank)

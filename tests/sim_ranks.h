@@ -14,6 +14,7 @@ struct sim_rank {
 	bool idle;    /* nothing came since its last pass, which did nothing */
 	bool inside;  /* it is in a call of kvrail's that waits, and drives the others */
 	bool is_dead; /* only lives on to be closed */
+	bool is_news; /* it did something that nobody has checked */
 	int64_t paused_until;
 	int peer[SIM_RANKS];
 	struct kvr_region *region[MEMORY_ROLES][MEMORY_REGIONS];
@@ -32,9 +33,8 @@ void ranks_close(struct sim_rank *, bool clean);
 /* Whether its user may make calls now. */
 bool ranks_can_act(const struct sim_rank *);
 
-/* Lets one rank make a pass, or where none has a reason to, time go by. The rank whose pass did
- * something, else NULL. */
-struct sim_rank *ranks_turn(void);
+/* Lets one rank make a pass, or where none has a reason to, time go by. */
+void ranks_turn(void);
 
 void ranks_kill(struct sim_rank *);
 

@@ -35,10 +35,10 @@ static void open_all(uint64_t seed, uint32_t mask, bool trace)
 
 static void turn(void)
 {
-	struct sim_rank *rank = ranks_turn();
-
-	if (rank)
-		check_rank(rank);
+	ranks_turn();
+	for (unsigned int i = 0; i < ranks_count; i++)
+		if (ranks[i].is_news)
+			check_rank(&ranks[i]);
 }
 
 static void work(void)
