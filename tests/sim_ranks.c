@@ -181,6 +181,14 @@ void ranks_turn(void)
 	pass(able[n > 1 ? dice_roll(&world.dice, n) : 0]);
 }
 
+bool ranks_are_quiet(void)
+{
+	for (unsigned int i = 0; i < ranks_count; i++)
+		if (!ranks[i].is_dead && (ranks[i].paused_until > world.now || !ranks[i].idle))
+			return false;
+	return world_next() == INT64_MAX;
+}
+
 void ranks_kill(struct sim_rank *rank)
 {
 	if (rank->is_dead)

@@ -36,6 +36,9 @@ bool ranks_can_act(const struct sim_rank *);
 /* Lets one rank make a pass, or where none has a reason to, time go by. */
 void ranks_turn(void);
 
+/* Whether nothing is on its way, and nobody pauses or has more to do. */
+bool ranks_are_quiet(void);
+
 void ranks_kill(struct sim_rank *);
 
 /* From now on the dead are driven as well, so that they can be closed: all they do fails. */

@@ -53,7 +53,7 @@ static void work(void)
 	if (!world.violations && !load_is_over())
 		check_hanging();
 	/* What is still on its way, and what a rail lets go that comes back. */
-	while (!world.violations && world_next() != INT64_MAX)
+	while (!world.violations && !ranks_are_quiet())
 		turn();
 	if (!world.violations)
 		check_all();
