@@ -288,6 +288,7 @@ bool load_bury(struct sim_rank *rank)
 		if (r->rank != rank || r->has_ended)
 			continue;
 		if (!r->handle->finished) {
+			kvr_request_cancel(r->handle);
 			all = false;
 			continue;
 		}

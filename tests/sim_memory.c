@@ -128,12 +128,11 @@ bool memory_is_clean(void)
 /* The owners of the grains that bytes lie in, if they are of this role; NULL if not. */
 static const uint32_t *owners_of(const void *bytes, enum memory_role role)
 {
-	size_t at = (const uint8_t *)bytes - &memory[0][0][0];
+	size_t at = (uintptr_t)bytes - (uintptr_t)memory; /* huge where it lies before */
 
-	if ((const uint8_t *)bytes < &memory[0][0][0] || at >= sizeof(memory) ||
-	    at / MEMORY_ARENA % MEMORY_ROLES != role)
+	if (at >= sizeof(memory) || at / MEMORY_ARENA % MEMORY_ROLES != role)
 		return NULL;
-	return &owner[0][0][at / MEMORY_GRAIN];
+	return &owner[at / (MEMORY_ARENA * MEMORY_ROLES)][role][at % MEMORY_ARENA / MEMORY_GRAIN];
 }
 
 static bool is_users(const void *bytes)
@@ -143,7 +142,7 @@ static bool is_users(const void *bytes)
 
 static bool are_all(const uint32_t *owners, const void *bytes, uint64_t len, uint32_t request)
 {
-	size_t first = (const uint8_t *)bytes - &memory[0][0][0];
+	size_t first = (uintptr_t)bytes - (uintptr_t)memory;
 	size_t n = (first + len - 1) / MEMORY_GRAIN - first / MEMORY_GRAIN;
 
 	for (size_t i = 0; i <= n; i++)
