@@ -38,11 +38,23 @@ for argument; do
 	esac
 done
 
+# Where there is no EFA device, libfabric's efa provider runs on a software EFA of sixteen.
+set -- sh "$root/apps/mpirun.sh" -n 4 "$root/build/kvrail" replay --prefill 2 --decode 2 \
+	--model qwen2.5-0.5b --verify full "$@" ${trace:+"$trace"}
+if [ -z "${KVR_PROVIDER:-}" ] && [ -x "$root/build/softefa" ] &&
+	! "$root/build/kvrail" info --json 2>/dev/null | grep -q '"provider":"efa"'; then
+	cat >&2 <<'END'
+No EFA device is here: two emulated hosts get sixteen NICs each, by a software EFA under libfabric's
+own efa provider. No figure below says anything about EFA.
+
+END
+	set -- "$root/build/softefa" --nics 16 --hosts 2 -- "$@"
+fi
+
 cat >&2 <<'END'
 Two prefill ranks now fill the KV cache of each request with a pattern of its own, block by
 scattered block, and write it into the blocks of two decode ranks, over every network rail that
 this machine has. A counter tells the decode rank that all has come; it compares every byte.
 
 END
-exec sh "$root/apps/mpirun.sh" -n 4 "$root/build/kvrail" replay --prefill 2 --decode 2 \
-	--model qwen2.5-0.5b --verify full "$@" ${trace:+"$trace"}
+exec "$@"

@@ -13,9 +13,9 @@ what=${1:-build}
 amazon=/opt/amazon # where the EFA installer puts libfabric and Open MPI; CMake prefers those
 
 debian="gcc libc6-dev cmake make pkg-config libhwloc-dev libnuma-dev libck-dev libxxhash-dev
-	libjansson-dev"
+	libjansson-dev libibverbs-dev"
 fedora="gcc glibc-devel cmake make pkgconf-pkg-config hwloc-devel numactl-devel ck-devel
-	xxhash-devel jansson-devel"
+	xxhash-devel jansson-devel rdma-core-devel"
 modules="libfabric>=1.17 hwloc>=2.1 numa ck libxxhash jansson" # as pkg-config knows them
 commands="cc cmake make mpicc mpirun"
 

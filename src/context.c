@@ -43,14 +43,15 @@ static int choose_offers(const struct config *config, struct fabric_list *list,
 	return n ? -E2BIG : -ENODEV;
 }
 
-static void explain_choice(struct kvr *kvr)
+static void explain_choice(struct kvr *kvr, bool emulated)
 {
 	const char *rails = *kvr->config.rails ? ", those that KVR_RAILS or the options chose" : "";
+	const char *devices = emulated ? "; a software EFA, so no figure here is one of EFA" : "";
 
 	if (*kvr->config.provider)
-		snprintf(kvr->why, sizeof(kvr->why), "asked for by name%s", rails);
+		snprintf(kvr->why, sizeof(kvr->why), "asked for by name%s%s", rails, devices);
 	else if (!strcmp(kvr->provider, "efa"))
-		snprintf(kvr->why, sizeof(kvr->why), "EFA devices are here%s", rails);
+		snprintf(kvr->why, sizeof(kvr->why), "EFA devices are here%s%s", rails, devices);
 	else
 		snprintf(kvr->why, sizeof(kvr->why),
 		         "no EFA device is here, and %s is the first of net, tcp, tcp;ofi_rxm, shm "
@@ -144,7 +145,7 @@ static int open_local(struct kvr *kvr, const struct kvr_options *options, char w
 	if ((rc = kvr->fabric->list(kvr->config.provider, &list, why)))
 		return rc;
 	memcpy(kvr->provider, list.provider, sizeof(kvr->provider));
-	explain_choice(kvr);
+	explain_choice(kvr, list.offers[0].emulated);
 	rc = choose_offers(&kvr->config, &list, why);
 	if (!rc)
 		rc = place_rails(kvr, &list);

@@ -139,6 +139,8 @@ static void fill_offer(const struct fi_info *info, struct fabric_offer *out)
 	out->spare = is_spare(out->name);
 	if (!nic)
 		return;
+	if (nic->device_attr && nic->device_attr->firmware)
+		out->emulated = !strcmp(nic->device_attr->firmware, "softefa");
 	if (nic->link_attr)
 		out->bits_per_second = nic->link_attr->speed;
 	if (nic->bus_attr && nic->bus_attr->bus_type == FI_BUS_PCI) {

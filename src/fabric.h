@@ -20,8 +20,9 @@ struct fabric_offer {
 	char name[32]; /* rdmap85s0, eth0 */
 	char pci[16];  /* 0000:55:00.0 or empty */
 	uint64_t bits_per_second;
-	bool spare;   /* loopback or bridge: only on demand, or when there is nothing else */
-	void *handle; /* the provider's own description */
+	bool spare;    /* loopback or bridge: only on demand, or when there is nothing else */
+	bool emulated; /* by the software EFA: no hardware */
+	void *handle;  /* the provider's own description */
 };
 
 struct fabric_list {

@@ -76,6 +76,18 @@ static int reap(pid_t *pids, int n)
 	return first;
 }
 
+/* Under the software EFA, ranks spread over its hosts in blocks, as a launcher's would. */
+static void choose_host(int rank, int n)
+{
+	const char *hosts = getenv("SOFTEFA_HOSTS");
+	char host[16];
+
+	if (!hosts)
+		return;
+	snprintf(host, sizeof(host), "%d", rank * atoi(hosts) / n);
+	setenv("SOFTEFA_HOST", host, 1);
+}
+
 int ranks_run(int n, int seconds, int (*fn)(const struct kvr_bootstrap *, void *arg), void *arg)
 {
 	size_t size;
@@ -93,6 +105,7 @@ int ranks_run(int n, int seconds, int (*fn)(const struct kvr_bootstrap *, void *
 		if (!pids[i]) {
 			free(pids);
 			alarm(seconds);
+			choose_host(i, n);
 			rc = fn(&b, arg);
 			fflush(NULL);
 			exit(rc);

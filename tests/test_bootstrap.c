@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -56,19 +57,26 @@ static int pretend(void *arg, const void *mine, void *all, size_t len)
 	return 0;
 }
 
+/* What the provider takes for its own start is not the peers'. */
+static int lone_rank(const struct kvr_bootstrap *b, void *arg)
+{
+	struct kvr *kvr;
+
+	(void)b;
+	expect_rc(kvr_open(NULL, NULL, &kvr), 0);
+	*(long *)arg = resident_kib("VmHWM:");
+	expect_rc(kvr_close(kvr), 0);
+	return 0;
+}
+
 static int pretended_rank(const struct kvr_bootstrap *b, void *arg)
 {
 	struct kvr_bootstrap many = {.rank = 17, .nranks = PRETENDED, .allgather = pretend};
 	struct kvr *kvr;
 	double start;
-	long alone;
+	long alone = *(const long *)arg;
 
 	(void)b;
-	(void)arg;
-	/* Once alone: what the provider takes for its own start is not the peers'. */
-	expect_rc(kvr_open(NULL, NULL, &kvr), 0);
-	alone = resident_kib("VmHWM:");
-	expect_rc(kvr_close(kvr), 0);
 	start = seconds();
 	expect_rc(kvr_open(&many, NULL, &kvr), 0);
 	printf("4096 peers: %.3f s, %ld KiB more at the peak than alone\n", seconds() - start,
@@ -85,8 +93,14 @@ static int pretended_rank(const struct kvr_bootstrap *b, void *arg)
 
 static void test_many_peers(void **state)
 {
+	long *alone = mmap(NULL, sizeof(*alone), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
+	                   -1, 0);
+
 	(void)state;
-	assert_int_equal(ranks_run(1, 200, pretended_rank, NULL), 0);
+	assert_ptr_not_equal(alone, MAP_FAILED);
+	assert_int_equal(ranks_run(1, 200, lone_rank, alone), 0);
+	assert_int_equal(ranks_run(1, 200, pretended_rank, alone), 0);
+	munmap(alone, sizeof(*alone));
 }
 
 /* Rank 1 cannot open: all ranks get its error, and are told its number and reason. */
@@ -235,22 +249,25 @@ static int rail_rank(const struct kvr_bootstrap *b, void *arg)
 	} big = {.rail.size = sizeof(big), .newer = 7};
 	struct kvr_rail rail = {.size = sizeof(rail)};
 	struct kvr_stats stats = {.size = sizeof(stats)};
-	const char *why;
+	const char *why, *only = getenv("KVR_RAILS");
 	struct kvr *kvr;
+	int count;
 
 	(void)arg;
 	expect_rc(kvr_open(b, NULL, &kvr), 0);
-	expect_rc(kvr_rail_count(kvr), 1);
+	count = kvr_rail_count(kvr);
 	expect_rc(kvr_rail_get(kvr, 0, &rail), 0);
-	expect(!strcmp(rail.name, "lo"));
+	if (only)
+		expect(count == 1 && !strcmp(rail.name, only));
 	expect_rc(kvr_rail_get(kvr, 0, &big.rail), 0);
 	expect(!big.newer); /* not known to this library: zero */
-	expect_rc(kvr_rail_get(kvr, 1, &rail), -EINVAL);
+	expect_rc(kvr_rail_get(kvr, count - 1, &rail), 0);
+	expect_rc(kvr_rail_get(kvr, count, &rail), -EINVAL);
 	expect_rc(kvr_rail_get(kvr, -1, &rail), -EINVAL);
 	expect_rc(kvr_stats_get(kvr, -1, &stats), 0);
 	expect(!stats.bytes_written && !stats.errors);
-	expect_rc(kvr_stats_get(kvr, 1, &stats), -EINVAL);
-	expect(!strcmp(kvr_provider(kvr, &why), "net") && *why);
+	expect_rc(kvr_stats_get(kvr, count, &stats), -EINVAL);
+	expect(!strcmp(kvr_provider(kvr, &why), getenv("KVR_PROVIDER")) && *why);
 	expect_rc(kvr_close(kvr), 0);
 	return 0;
 }

@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: MIT
+ * softefa: sets up an emulated fabric, runs a command on it, and cleans up, whatever ends it. */
+#include "ctl.h"
+#include "devices.h"
+#include "events.h"
+#include "fabric_dir.h"
+#include "options.h"
+#include "report.h"
+#include <errno.h>
+#include <libgen.h>
+#include <limits.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define PATIENCE    5000000000ull /* ns between a signal that ends it and the one that must */
+#define NOT_STARTED 127
+
+/* Those that end a command, by way of us. */
+static const int ending[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
+
+struct run {
+	struct options options;
+	struct fabric_dir dir;
+	struct schedule schedule;
+	uint64_t start;
+	int signals; /* a descriptor */
+	pid_t child;
+	int status;
+	uint64_t kill_at; /* ns; UINT64_MAX: nobody asked us to end */
+	int ended_by;     /* a signal of ours, or 0 */
+};
+
+static void fill_fabric(struct run *run)
+{
+	struct shm *shm = run->dir.shm;
+	struct stat netns;
+
+	run->options.config.id = run->dir.id;
+	if (!stat("/proc/self/ns/net", &netns))
+		run->options.config.netns = netns.st_ino;
+	shm->config = run->options.config;
+	for (uint32_t h = 0; h < shm->config.hosts; h++) {
+		for (uint32_t n = 0; n < shm->config.nics; n++) {
+			shm->host[h].nic[n].ns_per_mib = shm->config.ns_per_mib;
+			shm->host[h].nic[n].latency_ns = run->options.latency_ns;
+		}
+	}
+}
+
+/* Libraries to preload: a sanitizer's own first, then ours, then what was there. */
+static bool set_preload(void)
+{
+	char self[PATH_MAX] = {0}, all[3 * PATH_MAX];
+	const char *before = getenv("LD_PRELOAD"), *runtime = "";
+
+#ifdef SOFTEFA_RUNTIME
+	runtime = SOFTEFA_RUNTIME ":";
+#endif
+	if (readlink("/proc/self/exe", self, sizeof(self) - 1) < 0)
+		return false;
+	snprintf(all, sizeof(all), "%s%s/libsoftefa.so%s%s", runtime, dirname(self),
+	         before ? ":" : "", before ? before : "");
+	return !setenv("LD_PRELOAD", all, 1);
+}
+
+static bool set_environment(const struct run *run)
+{
+	const struct options *options = &run->options;
+	char text[FABRIC_DIR_MAX + 16], path[PATH_MAX];
+
+	snprintf(text, sizeof(text), "%s/sys", run->dir.path);
+	if (setenv("SYSFS_PATH", text, 1) || setenv(SOFTEFA_DIR_VARIABLE, run->dir.path, 1))
+		return false;
+	snprintf(text, sizeof(text), "%u", options->config.hosts);
+	if (options->topology &&
+	    (!realpath(options->topology, path) || setenv("HWLOC_XMLFILE", path, 1)))
+		return false;
+	return !setenv("SOFTEFA_HOSTS", text, 1) && !setenv("FI_EFA_ENABLE_SHM_TRANSFER", "0", 0) &&
+	       set_preload();
+}
+
+static void exec_command(const struct run *run, const sigset_t *mask)
+{
+	sigprocmask(SIG_SETMASK, mask, NULL);
+	prctl(PR_SET_PDEATHSIG, SIGTERM);
+	if (set_environment(run))
+		execvp(run->options.command[0], run->options.command);
+	fprintf(stderr, "softefa: %s: %s\n", run->options.command[0], strerror(errno));
+	_exit(NOT_STARTED);
+}
+
+static bool start_command(struct run *run)
+{
+	sigset_t ours, before;
+
+	sigemptyset(&ours);
+	sigaddset(&ours, SIGCHLD);
+	for (size_t i = 0; i < sizeof(ending) / sizeof(ending[0]); i++)
+		sigaddset(&ours, ending[i]);
+	sigprocmask(SIG_BLOCK, &ours, &before);
+	run->signals = signalfd(-1, &ours, SFD_CLOEXEC);
+	prctl(PR_SET_CHILD_SUBREAPER, 1);
+	run->child = run->signals < 0 ? -1 : fork();
+	if (!run->child)
+		exec_command(run, &before);
+	return run->child > 0;
+}
+
+/* false: the command itself has ended. Orphans of it become ours, and are only buried. */
+static bool reap(struct run *run)
+{
+	int status;
+	pid_t pid;
+
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+		if (pid != run->child)
+			continue;
+		run->status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+		return false;
+	}
+	return true;
+}
+
+/* Passes it on; the second time, or when that did not help, it is the end. A terminal has told the
+ * command already: told twice, mpirun would give up at once. */
+static void pass_on(struct run *run, const struct signalfd_siginfo *info)
+{
+	bool from_terminal = info->ssi_code == SI_KERNEL;
+
+	if (run->ended_by)
+		kill(run->child, SIGKILL);
+	else if (!from_terminal)
+		kill(run->child, (int)info->ssi_signo);
+	run->ended_by = (int)info->ssi_signo;
+	run->kill_at = now_ns() + PATIENCE;
+}
+
+/* Until the next event of the schedule, a signal, or the end of our patience. */
+static void wait_until(struct run *run, uint64_t at)
+{
+	struct pollfd poll_signals = {.fd = run->signals, .events = POLLIN};
+	struct signalfd_siginfo info;
+	uint64_t now = now_ns();
+	struct timespec wait;
+
+	at = at < run->kill_at ? at : run->kill_at;
+	at = at > now ? at - now : 0;
+	wait = (struct timespec){.tv_sec = (time_t)(at / 1000000000u), .tv_nsec = at % 1000000000u};
+	if (ppoll(&poll_signals, 1, at > UINT64_MAX / 4 ? NULL : &wait, NULL) > 0 &&
+	    read(run->signals, &info, sizeof(info)) == sizeof(info) && info.ssi_signo != SIGCHLD)
+		pass_on(run, &info);
+	if (now_ns() >= run->kill_at)
+		kill(run->child, SIGKILL);
+}
+
+static void supervise(struct run *run)
+{
+	uint64_t next;
+
+	while (reap(run)) {
+		next = schedule_run(run->dir.shm, &run->schedule, now_ns() - run->start);
+		wait_until(run, next == UINT64_MAX ? next : run->start + next);
+	}
+}
+
+static void report(const struct run *run)
+{
+	FILE *f;
+
+	if (!run->options.stats)
+		return;
+	if (!run->options.stats_json) {
+		report_table(run->dir.shm, stderr);
+		return;
+	}
+	f = fopen(run->options.stats_json, "we");
+	if (!f || report_json(run->dir.shm, f) || fclose(f))
+		fprintf(stderr, "softefa: --stats=%s: %s\n", run->options.stats_json,
+		        strerror(errno));
+}
+
+static int run_command(struct run *run)
+{
+	fill_fabric(run);
+	if (devices_write_sysfs(&run->options.config, run->dir.path)) {
+		fprintf(stderr, "softefa: %s: %s\n", run->dir.path, strerror(errno));
+		return EXIT_FAILURE;
+	}
+	/* What is due at once is so before anything starts. */
+	run->start = now_ns();
+	schedule_run(run->dir.shm, &run->schedule, 0);
+	if (!start_command(run)) {
+		fprintf(stderr, "softefa: cannot start a process: %s\n", strerror(errno));
+		return EXIT_FAILURE;
+	}
+	supervise(run);
+	report(run);
+	return run->ended_by ? 128 + run->ended_by : run->status;
+}
+
+int main(int argc, char **argv)
+{
+	struct run run = {.kill_at = UINT64_MAX};
+	int status;
+
+	if (argc > 1 && !strcmp(argv[1], "ctl"))
+		return ctl_main(argc - 1, argv + 1);
+	options_parse(&run.options, argc, argv);
+	if (!devices_choose(&run.options.config, run.options.topology))
+		return 2;
+	if (run.options.schedule &&
+	    !schedule_read(&run.options.config, run.options.schedule, &run.schedule))
+		return 2;
+	if (fabric_dir_create(&run.dir)) {
+		fprintf(stderr, "softefa: cannot make a fabric in /dev/shm: %s\n", strerror(errno));
+		return EXIT_FAILURE;
+	}
+	status = run_command(&run);
+	fabric_dir_remove(&run.dir);
+	schedule_close(&run.schedule);
+	return status;
+}

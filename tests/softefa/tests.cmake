@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: MIT
+# Tests of the software EFA, and tests of kvrail on it: on libfabric's efa provider. Two hosts of
+# sixteen NICs, with jitter, so that nothing arrives in order.
+set(softefa_dir ${CMAKE_CURRENT_LIST_DIR})
+
+# softefa_test(name timeout OPTIONS options... COMMAND command...)
+function(softefa_test name timeout)
+	cmake_parse_arguments(arg "" "" "OPTIONS;COMMAND" ${ARGN})
+	add_test(NAME softefa_${name} COMMAND softefa ${arg_OPTIONS} -- ${arg_COMMAND})
+	set_tests_properties(softefa_${name} PROPERTIES
+		LABELS softefa SKIP_RETURN_CODE 77 TIMEOUT ${timeout} ENVIRONMENT "KVR_PROVIDER=efa")
+endfunction()
+
+add_executable(test_parts
+	${softefa_dir}/test_parts.c ${softefa_dir}/heap.c ${softefa_dir}/link.c)
+target_link_libraries(test_parts PRIVATE kvrail_flags PkgConfig::CMOCKA)
+set_target_properties(test_parts PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR})
+add_test(NAME test_parts COMMAND test_parts)
+set_tests_properties(test_parts PROPERTIES LABELS unit TIMEOUT 60)
+
+find_library(IBVERBS_LIBRARY ibverbs)
+find_library(EFA_LIBRARY efa)
+if(IBVERBS_LIBRARY AND EFA_LIBRARY)
+	add_executable(test_verbs ${softefa_dir}/test_verbs.c ${softefa_dir}/side.c)
+	set_target_properties(test_verbs PROPERTIES
+		RUNTIME_OUTPUT_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR})
+	target_link_libraries(test_verbs PRIVATE
+		kvrail_flags PkgConfig::CMOCKA ${IBVERBS_LIBRARY} ${EFA_LIBRARY})
+	softefa_test(verbs 120 OPTIONS --nics 2 --hosts 2 --gbps 1 --jitter-us 50 --dead-ms 200
+		COMMAND $<TARGET_FILE:test_verbs>)
+endif()
+
+# Each kind of device can do other things.
+foreach(device p4d p5 p5en)
+	softefa_test(test_transfer_${device} 600
+		OPTIONS --device ${device} --nics 4 --hosts 2 --jitter-us 50
+		COMMAND $<TARGET_FILE:test_transfer>)
+endforeach()
+foreach(name test_bootstrap test_peers)
+	softefa_test(${name} 600 OPTIONS --nics 16 --hosts 2 --jitter-us 50
+		COMMAND $<TARGET_FILE:${name}>)
+endforeach()
