@@ -60,6 +60,8 @@ void nic_set_state(struct fabric_nic *nic, enum nic_state state)
 
 	world_trace("rail %u.%u is %s", nic->rank, nic->index, names[state]);
 	nic->state = state;
+	if (state == NIC_DOWN && nic->is_open && dice_chance(&world.dice, 30)) /* of the device */
+		nic_push(nic, &(struct fabric_event){.error = -EIO});
 	nic->held_count = 0;
 	for (size_t i = 0; i < n; i++) /* again, and perhaps held again */
 		world_at(world.now + dice_roll(&world.dice, 100 * US), nic->held[i].fn,
@@ -105,6 +107,7 @@ static void start_endpoint(struct fabric_nic *nic)
 	nic->sends = 0;
 	nic->cq_first = nic->cq_count = 0;
 	nic->receive_first = nic->receive_count = 0;
+	nic->av_count = 0;
 	TAILQ_INIT(&nic->backlog);
 	TAILQ_INIT(&nic->waiting);
 }
@@ -138,6 +141,16 @@ static void sim_shut(struct fabric_nic *nic)
 	travel_drop(&nic->waiting);
 }
 
+static int sim_reopen(struct fabric_nic *nic)
+{
+	world_trace("rail %u.%u has a new endpoint", nic->rank, nic->index);
+	if (nic->is_open)
+		world_violation("rail %u.%u is opened again before it was shut", nic->rank,
+		                nic->index);
+	start_endpoint(nic);
+	return 0;
+}
+
 static void sim_close(struct fabric_nic *nic)
 {
 	sim_shut(nic);
@@ -150,7 +163,7 @@ static void sim_close(struct fabric_nic *nic)
 	nic->cq = NULL;
 	nic->receives = NULL;
 	nic->av = NULL;
-	nic->av_count = nic->av_room = 0;
+	nic->av_room = 0;
 }
 
 static ssize_t sim_address(struct fabric_nic *nic, void *buf, size_t len)
@@ -272,6 +285,10 @@ static int refuse(struct fabric_nic *nic, uint64_t peer)
 	}
 	if (nic->sends >= nic->sends_max)
 		return -EAGAIN;
+	if (nic->state == NIC_DOWN && !nic->dead && dice_chance(&world.dice, 30)) {
+		world.faults++;
+		return -ENETDOWN;
+	}
 	if (dice_chance(&world.dice, faults.again)) {
 		world.faults++;
 		sim.on_news(nic->rank);
@@ -369,6 +386,8 @@ void nic_push(struct fabric_nic *nic, const struct fabric_event *event)
 		                nic->index);
 		return;
 	}
+	world_digest(nic->rank * SIM_RAILS + nic->index);
+	world_digest((uint64_t)event->immediate << 32 | event->len << 2 | event->kind);
 	nic->cq[(nic->cq_first + nic->cq_count++) % nic->cq_room] = *event;
 	sim.on_news(nic->rank);
 }
@@ -396,6 +415,7 @@ const struct fabric_ops sim_fabric_ops = {
 	.list_close = sim_list_close,
 	.open = sim_open,
 	.shut = sim_shut,
+	.reopen = sim_reopen,
 	.close = sim_close,
 	.address = sim_address,
 	.insert = sim_insert,

@@ -179,7 +179,6 @@ void faults_plan(uint32_t mask)
 	struct dice dice = world_dice(1);
 	bool calm = dice_chance(&dice, 15);
 
-	faults = (struct faults){0};
 	for (size_t i = 0; i < KINDS; i++) {
 		/* Each roll is made, so that a kind left out changes nothing else. */
 		bool chosen = dice_chance(&dice, kinds[i].percent);

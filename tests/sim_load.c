@@ -225,6 +225,19 @@ static void close_early(struct load_request *request)
 		world_violation("request %u is closed before it has ended", request->id);
 }
 
+/* Where its region lies idle, and all are there to take part. */
+static void renew(struct sim_rank *rank)
+{
+	enum memory_role role = dice_roll(&load.dice, MEMORY_ROLES);
+	unsigned int region = dice_roll(&load.dice, MEMORY_REGIONS);
+
+	for (unsigned int i = 0; i < ranks_count; i++)
+		if (ranks[i].paused_until > world.now || (ranks[i].inside && &ranks[i] != rank))
+			return;
+	if (memory_is_free(rank->number, role, region))
+		ranks_renew(rank, role, region);
+}
+
 static unsigned int count_active(void)
 {
 	unsigned int n = 0;
@@ -244,6 +257,8 @@ static void act_on(struct sim_rank *rank, struct load_request *request)
 		check_refusal(rank, &load.dice);
 	else if (what < 25)
 		kvr_counter_wait(rank->kvr, dice_roll(&load.dice, LOAD_REQUESTS), 1, 0, NULL);
+	else if (what < 28)
+		renew(rank);
 	else if (!request)
 		return;
 	else if (what < 35 && faults.kinds & FAULT_CANCEL)

@@ -27,6 +27,7 @@ static void open_all(uint64_t seed, uint32_t mask, bool trace)
 	sim_fabric_open(&dice);
 	sim.on_landing = memory_check_landing;
 	memory_open();
+	faults = (struct faults){0}; /* opening is spared, also the last seed's */
 	ranks_open(&dice);
 	faults_plan(mask);
 	load_open();
@@ -100,5 +101,6 @@ const char *sim_run(uint64_t seed, uint32_t mask, bool trace, struct sim_sum *su
 	sum->operations += world.operations;
 	sum->faults += world.faults;
 	sum->violations += world.violations;
+	sum->digest = world.digest;
 	return world.violations ? world.violation : NULL;
 }
