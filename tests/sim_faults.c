@@ -34,22 +34,20 @@ static const struct {
 	{FAULT_FAILOVER, 100, "failover", "no error may reach the user while a rail is left"},
 };
 
-/* Those that closing may suffer from. */
-#define FAULTS_HARSH                                                                               \
-	(FAULT_SEND_ERROR | FAULT_DOWN | FAULT_HOLE | FAULT_FLAP | FAULT_LOST_END |                \
-	 FAULT_LOST_ARRIVAL | FAULT_TARGET_ERROR | FAULT_DEATH)
+/* Those that may strike any rail at any time, and so all of them at once. */
+#define FAULTS_ANYWHERE (FAULT_ERROR | FAULT_LOST_END | FAULT_LOST_ARRIVAL | FAULT_TARGET_ERROR)
+#define FAULTS_OF_RAILS (FAULT_DOWN | FAULT_HOLE | FAULT_FLAP)
 
 #define KINDS (sizeof(kinds) / sizeof(kinds[0]))
 
 /* Left out, for the engine as it is would break a promise or wait for ever:
  *  late          a failed piece is given up without a fence
- *  send-error    a message that fails makes its peer dead here, and the peer is not told
- *  down, flap    the same, as messages are sent over one rail only
- *  hole, lost-*, target-error, death
+ *  down, flap, hole, lost-end, lost-arrival, target-error, death
  *                nothing has a deadline yet
  *  failover      a piece that fails is not tried on another rail */
 const uint32_t faults_survived = FAULT_AGAIN | FAULT_SLOW | FAULT_DUPLICATE | FAULT_EMULATED |
-                                 FAULT_PAUSE | FAULT_CANCEL | FAULT_ERROR | FAULT_STRAY;
+                                 FAULT_PAUSE | FAULT_CANCEL | FAULT_ERROR | FAULT_SEND_ERROR |
+                                 FAULT_STRAY;
 
 /* One rail's change of state, or a rank's. */
 static void on_rail(void *arg, unsigned int state)
@@ -233,14 +231,15 @@ bool faults_excuse(unsigned int rank, unsigned int targets, int error)
 
 	for (unsigned int i = 0; i < ranks_count; i++)
 		sound &= !(all >> i & 1) || has_sound_rail(i);
-	if (faults.kinds & FAULT_FAILOVER)
-		return error == -EHOSTUNREACH && (!sound || all & faults.mortal);
-	return !sound || all & faults.mortal || faults.kinds & (FAULT_ERROR | FAULTS_HARSH);
+	if (!sound || all & faults.mortal || faults.kinds & FAULTS_ANYWHERE)
+		return error == -EHOSTUNREACH || !(faults.kinds & FAULT_FAILOVER);
+	return faults.kinds & FAULTS_OF_RAILS && !(faults.kinds & FAULT_FAILOVER);
 }
 
 bool faults_are_mild(void)
 {
-	return !(faults.kinds & FAULTS_HARSH);
+	return !(faults.kinds & (FAULTS_OF_RAILS | FAULT_DEATH | FAULT_LOST_END |
+	                         FAULT_LOST_ARRIVAL | FAULT_TARGET_ERROR));
 }
 
 bool faults_parse(const char *list, uint32_t *mask)
