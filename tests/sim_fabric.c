@@ -107,7 +107,6 @@ static void start_endpoint(struct fabric_nic *nic)
 	nic->sends = 0;
 	nic->cq_first = nic->cq_count = 0;
 	nic->receive_first = nic->receive_count = 0;
-	nic->av_count = 0;
 	TAILQ_INIT(&nic->backlog);
 	TAILQ_INIT(&nic->waiting);
 }
@@ -141,16 +140,6 @@ static void sim_shut(struct fabric_nic *nic)
 	travel_drop(&nic->waiting);
 }
 
-static int sim_reopen(struct fabric_nic *nic)
-{
-	world_trace("rail %u.%u has a new endpoint", nic->rank, nic->index);
-	if (nic->is_open)
-		world_violation("rail %u.%u is opened again before it was shut", nic->rank,
-		                nic->index);
-	start_endpoint(nic);
-	return 0;
-}
-
 static void sim_close(struct fabric_nic *nic)
 {
 	sim_shut(nic);
@@ -163,7 +152,7 @@ static void sim_close(struct fabric_nic *nic)
 	nic->cq = NULL;
 	nic->receives = NULL;
 	nic->av = NULL;
-	nic->av_room = 0;
+	nic->av_count = nic->av_room = 0;
 }
 
 static ssize_t sim_address(struct fabric_nic *nic, void *buf, size_t len)
@@ -415,7 +404,6 @@ const struct fabric_ops sim_fabric_ops = {
 	.list_close = sim_list_close,
 	.open = sim_open,
 	.shut = sim_shut,
-	.reopen = sim_reopen,
 	.close = sim_close,
 	.address = sim_address,
 	.insert = sim_insert,

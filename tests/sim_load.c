@@ -10,6 +10,7 @@
 
 struct load load;
 
+#define ACT_PERCENT  15 /* turns in which a user does something */
 #define MOST_AT_ONCE 10
 
 void load_open(void)
@@ -249,9 +250,9 @@ static unsigned int count_active(void)
 
 static void act_on(struct sim_rank *rank, struct load_request *request)
 {
-	unsigned int what = dice_roll(&load.dice, 100);
+	unsigned int what = dice_roll(&load.dice, 100), active = count_active();
 
-	if (what < 15 && load.started < load.wanted && count_active() < MOST_AT_ONCE)
+	if (what < (active ? 15 : 60) && load.started < load.wanted && active < MOST_AT_ONCE)
 		start(rank);
 	else if (what < 20)
 		check_refusal(rank, &load.dice);
@@ -273,6 +274,9 @@ void load_act(void)
 {
 	struct sim_rank *rank = &ranks[dice_roll(&load.dice, ranks_count)];
 
+	/* The faults are to meet work: there should be some until all is done. */
+	if (!dice_chance(&load.dice, count_active() ? ACT_PERCENT : 50))
+		return;
 	if (!ranks_can_act(rank))
 		return;
 	rank->inside = true;

@@ -7,9 +7,8 @@
 #include "sim_world.h"
 #include <kvrail.h>
 
-#define ACT_PERCENT 15       /* turns with an action of a user */
-#define LIMIT       (40 * S) /* all requests must have ended, whatever happens */
-#define BURIAL      (40 * S)
+#define LIMIT  (25 * S) /* all requests must have ended, whatever happens */
+#define BURIAL (40 * S)
 
 static void on_log(void *arg, int level, const char *line)
 {
@@ -47,8 +46,7 @@ static void work(void)
 	int64_t limit = world.now + LIMIT;
 
 	while (!world.violations && !load_is_over() && world.now < limit) {
-		if (dice_chance(&load.dice, ACT_PERCENT))
-			load_act();
+		load_act();
 		turn();
 	}
 	if (!world.violations && !load_is_over())
@@ -98,6 +96,8 @@ const char *sim_run(uint64_t seed, uint32_t mask, bool trace, struct sim_sum *su
 	work();
 	close_all();
 	sum->seeds++;
+	sum->requests += world.requests;
+	sum->cancelled += world.cancelled;
 	sum->operations += world.operations;
 	sum->faults += world.faults;
 	sum->violations += world.violations;
