@@ -31,6 +31,7 @@ static const struct {
 	{FAULT_TARGET_ERROR, 20, "target-error", "only the target hears of a failure"},
 	{FAULT_DEATH, 20, "death", "a rank dies"},
 	{FAULT_STRAY, 50, "stray", "a shut endpoint's emulated writes still land at the target"},
+	{FAULT_DEAF, 100, "deaf", "ranks pause while messages to them fail, too"},
 	{FAULT_FAILOVER, 100, "failover", "no error may reach the user while a rail is left"},
 };
 
@@ -44,6 +45,7 @@ static const struct {
  *  late          a failed piece is given up without a fence
  *  down, flap, hole, lost-end, lost-arrival, target-error, death
  *                nothing has a deadline yet
+ *  deaf          errors on all rails, and silence for a second, are taken for death
  *  failover      a piece that fails is not tried on another rail */
 const uint32_t faults_survived = FAULT_AGAIN | FAULT_SLOW | FAULT_DUPLICATE | FAULT_EMULATED |
                                  FAULT_PAUSE | FAULT_CANCEL | FAULT_ERROR | FAULT_SEND_ERROR |
@@ -184,6 +186,8 @@ void faults_plan(uint32_t mask)
 		if (chosen && (!calm || kinds[i].fault == FAULT_FAILOVER))
 			faults.kinds |= kinds[i].fault & mask;
 	}
+	if (faults.kinds & FAULT_PAUSE && !(faults.kinds & FAULT_DEAF))
+		faults.kinds &= ~FAULT_SEND_ERROR;
 	faults.again = rate_if(&dice, FAULT_AGAIN, 40);
 	faults.duplicates = rate_if(&dice, FAULT_DUPLICATE, 30);
 	faults.errors = rate_if(&dice, FAULT_ERROR, 60);

@@ -43,7 +43,7 @@ static void turn(void)
 
 static void work(void)
 {
-	int64_t limit = world.now + LIMIT;
+	int64_t limit = world.now + LIMIT, settled;
 
 	while (!world.violations && !load_is_over() && world.now < limit) {
 		load_act();
@@ -51,8 +51,12 @@ static void work(void)
 	}
 	if (!world.violations && !load_is_over())
 		check_hanging();
+	settled = world.now + S;
 	/* What is still on its way, and what a rail lets go that comes back. */
 	while (!world.violations && !ranks_are_quiet())
+		turn();
+	/* A greeting that failed is not to come when the other side closes already. */
+	while (!world.violations && faults.send_errors && world.now < settled)
 		turn();
 	if (!world.violations)
 		check_all();
