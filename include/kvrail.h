@@ -73,6 +73,7 @@ struct kvr_options {
 	uint32_t queue_depth; /* pieces in flight per rail, at most 1024; default 32 */
 	uint32_t counters;    /* arrival counters, ids 0 to counters - 1; default 1024 */
 	int progress_threads; /* only 0 yet: calls that wait, and kvr_progress(), move data */
+	uint32_t peer_timeout_ms; /* silence after which a peer is dead; default 5000 */
 };
 
 /*

@@ -3,6 +3,7 @@
  * algorithms for all-to-all communications in multiport message-passing systems", IEEE TPDS 8(11),
  * 1997). In step k a rank gets from rank + 2^k what that one has so far. */
 #include "context.h"
+#include "control.h"
 #include "log.h"
 #include "progress.h"
 #include <errno.h>
@@ -18,7 +19,7 @@ static bool step_is_over(void *arg)
 
 	if (c->from->state == PEER_DEAD || c->to->state == PEER_DEAD)
 		return true;
-	return !c->wanted && STAILQ_EMPTY(&c->to->outbox);
+	return !c->wanted && !c->to->bodies;
 }
 
 static bool step_is_asked(void *arg)
@@ -64,7 +65,12 @@ static int run_step(struct kvr *kvr, uint8_t *blocks, size_t len, int distance, 
 	pthread_mutex_lock(&kvr->engine);
 	rc = collective_give(kvr, blocks, (uint64_t)count * len);
 	pthread_mutex_unlock(&kvr->engine);
-	return rc ? rc : wait_for(kvr, step_is_over);
+	if (!rc)
+		rc = wait_for(kvr, step_is_over);
+	pthread_mutex_lock(&kvr->engine);
+	control_drop_bodies(kvr, c->to); /* where it failed: blocks go */
+	pthread_mutex_unlock(&kvr->engine);
+	return rc;
 }
 
 int kvr_allgather(struct kvr *kvr, const void *mine, void *all, size_t len)

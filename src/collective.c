@@ -2,6 +2,7 @@
  * The engine's part of kvr_allgather: one step's bytes, from one peer to another. */
 #include "collective.h"
 #include "context.h"
+#include "control.h"
 #include "log.h"
 #include <errno.h>
 #include <string.h>
@@ -33,9 +34,9 @@ int collective_ask(struct kvr *kvr)
 	int rc = peer_connect(kvr, c->from);
 
 	return rc ? rc
-	          : peer_note(kvr, c->from,
-	                      &(struct wire_message){
-				      .type = WIRE_READY, .a = c->sequence, .b = c->step});
+	          : control_note(kvr, c->from,
+	                         &(struct wire_message){
+					 .type = WIRE_READY, .a = c->sequence, .b = c->step});
 }
 
 bool collective_is_asked(const struct kvr *kvr)
@@ -55,7 +56,7 @@ int collective_give(struct kvr *kvr, const void *bytes, uint64_t len)
 	for (; !rc && message.c < len; message.c += message.body_len) {
 		message.body = (const uint8_t *)bytes + message.c;
 		message.body_len = len - message.c < CHUNK ? len - message.c : CHUNK;
-		rc = peer_note(kvr, c->to, &message);
+		rc = control_note(kvr, c->to, &message);
 	}
 	return rc;
 }

@@ -29,7 +29,7 @@ int collective_ask(struct kvr *);
 /* Whether `to` has asked for ours. */
 bool collective_is_asked(const struct kvr *);
 
-/* Queues ours; they must last until the outbox of `to` is empty. */
+/* Queues ours; they must last until `to` has no message with a body left. */
 int collective_give(struct kvr *, const void *bytes, uint64_t len);
 
 #endif

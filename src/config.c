@@ -8,7 +8,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum setting_id { PROVIDER, RAILS, PIECE_BYTES, WINDOW_BYTES, QUEUE_DEPTH, COUNTERS, LOG_LEVEL };
+enum setting_id {
+	PROVIDER,
+	RAILS,
+	PIECE_BYTES,
+	WINDOW_BYTES,
+	QUEUE_DEPTH,
+	COUNTERS,
+	PEER_TIMEOUT,
+	LOG_LEVEL
+};
 
 /* One row per variable: all there is to know about it, also for kvrail info. */
 static const struct setting {
@@ -27,6 +36,8 @@ static const struct setting {
                           "bytes in flight per rail"},
 	[QUEUE_DEPTH] = {"KVR_QUEUE_DEPTH", "number", "32", 1, 1024, "pieces in flight per rail"},
 	[COUNTERS] = {"KVR_COUNTERS", "number", "1024", 1, 1u << 20, "arrival counters"},
+	[PEER_TIMEOUT] = {"KVR_PEER_TIMEOUT", "ms", "5000", 100, 3600000,
+                          "silence after which a peer from which something is wanted is dead"},
 	[LOG_LEVEL] = {"KVR_LOG", "number", "1", 0, 3,
                        "what goes to standard error: 0 errors, 1 warnings, 2 information, "
                        "3 detail"},
@@ -133,7 +144,7 @@ static int load_options(const struct kvr_options *user, struct kvr_options *out)
 int config_load(const struct kvr_options *user, struct config *out)
 {
 	struct kvr_options options;
-	uint64_t depth, counters, level;
+	uint64_t depth, counters, timeout, level;
 	int rc;
 
 	if ((rc = load_number(LOG_LEVEL, 0, &level)))
@@ -145,10 +156,12 @@ int config_load(const struct kvr_options *user, struct config *out)
 	    (rc = load_number(PIECE_BYTES, options.piece_bytes, &out->piece_bytes)) ||
 	    (rc = load_number(WINDOW_BYTES, 0, &out->window_bytes)) ||
 	    (rc = load_number(QUEUE_DEPTH, options.queue_depth, &depth)) ||
-	    (rc = load_number(COUNTERS, options.counters, &counters)))
+	    (rc = load_number(COUNTERS, options.counters, &counters)) ||
+	    (rc = load_number(PEER_TIMEOUT, options.peer_timeout_ms, &timeout)))
 		return rc;
 	out->queue_depth = depth;
 	out->counters = counters;
+	out->peer_timeout_ms = timeout;
 	return 0;
 }
 

@@ -2,6 +2,7 @@
  * This rank: opening and closing it, and what can be asked of it. */
 #include "context.h"
 #include "bootstrap.h"
+#include "control.h"
 #include "log.h"
 #include "progress.h"
 #include "topology.h"
@@ -88,8 +89,8 @@ static int open_rails(struct kvr *kvr, const struct fabric_list *list, char why[
 	for (unsigned int r = 0; r < list->count; r++) {
 		o = &all[r];
 		*o = (struct opening){.kvr = kvr, .rail = r, .offer = &list->offers[r]};
-		o->has_thread =
-			r + 1 < list->count && !pthread_create(&o->thread, NULL, open_rail, o);
+		o->has_thread = !kvr->fabric->simulated && r + 1 < list->count &&
+		                !pthread_create(&o->thread, NULL, open_rail, o);
 		if (!o->has_thread)
 			open_rail(o);
 	}
@@ -108,7 +109,7 @@ static int open_rails(struct kvr *kvr, const struct fabric_list *list, char why[
 /* Names and places, before the endpoints: their buffers go where the rail is. */
 static int place_rails(struct kvr *kvr, const struct fabric_list *list)
 {
-	struct topology *topology = topology_open();
+	struct topology *topology = kvr->fabric->simulated ? NULL : topology_open();
 	struct rail *rail;
 
 	kvr->rails = calloc(list->count, sizeof(*kvr->rails));
@@ -137,7 +138,9 @@ static int open_local(struct kvr *kvr, const struct kvr_options *options, char w
 		return rc;
 	}
 	kvr->counters = calloc(kvr->config.counters, sizeof(*kvr->counters));
-	if (!kvr->counters)
+	kvr->waiting = calloc(kvr->config.counters, sizeof(*kvr->waiting));
+	kvr->orphaned = calloc(kvr->config.counters, sizeof(*kvr->orphaned));
+	if (!kvr->counters || !kvr->waiting || !kvr->orphaned)
 		return -ENOMEM;
 	if ((rc = kvr->fabric->list(kvr->config.provider, &list, why)))
 		return rc;
@@ -152,24 +155,26 @@ static int open_local(struct kvr *kvr, const struct kvr_options *options, char w
 	return rc;
 }
 
-static struct kvr *make_context(const struct kvr_bootstrap *bootstrap)
+static struct kvr *make_context(const struct kvr_bootstrap *bootstrap,
+                                const struct fabric_ops *fabric, uint64_t instance)
 {
 	struct kvr *kvr = calloc(1, sizeof(*kvr));
 
 	if (!kvr)
 		return NULL;
-	kvr->fabric = &fabric_libfabric;
+	kvr->fabric = fabric;
 	kvr->rank = bootstrap ? bootstrap->rank : 0;
 	kvr->nranks = bootstrap ? bootstrap->nranks : 1;
+	kvr->instance = instance;
 	/* Where random bytes are not to be had, calloc's zero is refused by nobody but unlikely
 	 * to be alone: the address of the context helps. */
-	if (getrandom(&kvr->instance, sizeof(kvr->instance), 0) < 0)
+	if (!instance && getrandom(&kvr->instance, sizeof(kvr->instance), 0) < 0)
 		kvr->instance = (uintptr_t)kvr;
 	kvr->next_key = kvr->instance | 2; /* 1 is the messages' */
 	pthread_mutex_init(&kvr->engine, NULL);
 	ck_stack_init(&kvr->submitted);
 	TAILQ_INIT(&kvr->active);
-	STAILQ_INIT(&kvr->spare_notes);
+	TAILQ_INIT(&kvr->spare_notes);
 	return kvr;
 }
 
@@ -182,19 +187,21 @@ static void destroy_context(struct kvr *kvr)
 			peer_free(kvr, kvr->peers[i]);
 	for (unsigned int r = 0; r < kvr->rail_count; r++)
 		rail_close(&kvr->rails[r]);
-	while ((note = STAILQ_FIRST(&kvr->spare_notes))) {
-		STAILQ_REMOVE_HEAD(&kvr->spare_notes, link);
+	while ((note = TAILQ_FIRST(&kvr->spare_notes))) {
+		TAILQ_REMOVE(&kvr->spare_notes, note, link);
 		free(note);
 	}
 	pthread_mutex_destroy(&kvr->engine);
 	free(kvr->peers);
 	free(kvr->rails);
 	free((void *)kvr->counters);
+	free((void *)kvr->waiting);
+	free((void *)kvr->orphaned);
 	free(kvr);
 }
 
-int kvr_open(const struct kvr_bootstrap *bootstrap, const struct kvr_options *options,
-             struct kvr **out)
+int context_open(const struct kvr_bootstrap *bootstrap, const struct kvr_options *options,
+                 const struct fabric_ops *fabric, uint64_t instance, struct kvr **out)
 {
 	char why[FABRIC_WHY];
 	struct kvr *kvr;
@@ -207,7 +214,7 @@ int kvr_open(const struct kvr_bootstrap *bootstrap, const struct kvr_options *op
 		          bootstrap->rank, bootstrap->nranks);
 		return -EINVAL;
 	}
-	kvr = make_context(bootstrap);
+	kvr = make_context(bootstrap, fabric, instance);
 	if (!kvr)
 		return -ENOMEM;
 	/* A rank that failed takes part in the exchange, so that the others hear of it. */
@@ -221,6 +228,12 @@ int kvr_open(const struct kvr_bootstrap *bootstrap, const struct kvr_options *op
 	return 0;
 }
 
+int kvr_open(const struct kvr_bootstrap *bootstrap, const struct kvr_options *options,
+             struct kvr **out)
+{
+	return context_open(bootstrap, options, &fabric_libfabric, 0, out);
+}
+
 static bool all_peers_over(void *arg)
 {
 	struct kvr *kvr = arg;
@@ -229,7 +242,7 @@ static bool all_peers_over(void *arg)
 	for (uint32_t i = 0; i < kvr->peer_count; i++) {
 		peer = kvr->peers[i];
 		if (peer && peer->state != PEER_IDLE && peer->state != PEER_DEAD &&
-		    !peer_is_over(peer))
+		    !peer_is_over(kvr, peer))
 			return false;
 	}
 	return true;
@@ -250,7 +263,7 @@ static void say_bye(struct kvr *kvr, struct peer *peer)
 {
 	if (peer->state == PEER_IDLE || peer->state == PEER_DEAD || peer->bye_sent)
 		return;
-	if (!peer_note(kvr, peer, &(struct wire_message){.type = WIRE_BYE}))
+	if (!control_note(kvr, peer, &(struct wire_message){.type = WIRE_BYE}))
 		peer->bye_sent = true;
 }
 
@@ -315,7 +328,8 @@ static bool is_over(void *arg)
 {
 	const struct peer *peer = arg;
 
-	return peer->state == PEER_IDLE || peer->state == PEER_DEAD || peer_is_over(peer);
+	return peer->state == PEER_IDLE || peer->state == PEER_DEAD ||
+	       peer_is_over(peer->kvr, peer);
 }
 
 int kvr_peer_remove(struct kvr *kvr, int index)

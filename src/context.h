@@ -22,6 +22,9 @@ struct kvr {
 	unsigned int rail_count;
 	struct rail *rails;
 	_Atomic uint64_t *counters;
+	_Atomic uint32_t *waiting; /* for each counter, those who wait for it; in all of them: */
+	_Atomic uint32_t waiters;
+	_Atomic bool *orphaned;    /* for each counter, whether a peer that moved it is dead */
 	_Atomic uint32_t children; /* regions, remotes and requests that are open */
 	_Atomic uint64_t next_key; /* for providers that make none */
 
@@ -30,13 +33,21 @@ struct kvr {
 
 	/* All below, and the rails' and peers' insides, belong to whoever holds the lock. */
 	pthread_mutex_t engine;
+	int64_t now;         /* ns; when this pass began, see control.h */
+	int64_t clock;       /* clock_now() then */
+	int64_t watch_at;    /* ns; when to look again for peers whom somebody waits for */
 	struct peer **peers; /* nranks of the bootstrap, then guests; a removed one is NULL */
 	uint32_t peer_count, peer_room;
 	TAILQ_HEAD(, peer) active;
 	struct peer *lane_owner[LANES];
 	uint32_t next_rail;
-	STAILQ_HEAD(, note) spare_notes;
+	struct note_queue spare_notes;
 	struct collective collective;
 };
+
+/* kvr_open over any fabric. instance: 0, or what tells this context from all others, where chance
+ * is not wanted. */
+int context_open(const struct kvr_bootstrap *, const struct kvr_options *,
+                 const struct fabric_ops *, uint64_t instance, struct kvr **out);
 
 #endif

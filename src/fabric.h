@@ -73,13 +73,19 @@ struct fabric_event {
  * come from any thread. insert and reg may be called while others poll.
  */
 struct fabric_ops {
+	/* No devices, nothing slow: its NICs have no place in the machine, and open and reg are
+	 * called one after the other, in order. */
+	bool simulated;
 	/* provider: a name, or empty for the best there is. Never an empty list: -ENODEV. */
 	int (*list)(const char *provider, struct fabric_list *out, char why[FABRIC_WHY]);
 	void (*list_close)(struct fabric_list *);
 	int (*open)(const struct fabric_offer *, const struct fabric_limits *,
 	            struct fabric_nic **out, char why[FABRIC_WHY]);
-	/* Ends all operations, their buffers are the caller's again; then dereg, then close. */
+	/* Ends all operations: nothing of them is sent or lands here any more, nor is reported, and
+	 * their buffers are the caller's again. Then reopen; or dereg, then close. */
 	void (*shut)(struct fabric_nic *);
+	/* After shut: a new endpoint, with a new address and no peers; registrations stay. */
+	int (*reopen)(struct fabric_nic *);
 	void (*close)(struct fabric_nic *);
 	ssize_t (*address)(struct fabric_nic *, void *buf, size_t len);
 	int (*insert)(struct fabric_nic *, const void *address, uint64_t *peer);

@@ -41,8 +41,9 @@ static int register_all(struct kvr_region *region)
 
 	for (unsigned int r = 0; r < rails; r++) {
 		regs[r] = (struct registration){.region = region, .rail = r, .key = key};
-		regs[r].has_thread = r + 1 < rails && !pthread_create(&regs[r].thread, NULL,
-		                                                      register_on_rail, &regs[r]);
+		regs[r].has_thread =
+			!region->kvr->fabric->simulated && r + 1 < rails &&
+			!pthread_create(&regs[r].thread, NULL, register_on_rail, &regs[r]);
 		if (!regs[r].has_thread)
 			register_on_rail(&regs[r]);
 	}

@@ -2,14 +2,15 @@
  * One peer: its addresses, the messages that wait for it, its life and death. */
 #include "peer.h"
 #include "context.h"
+#include "control.h"
 #include "log.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define NOBODY  UINT32_MAX /* index_there before we know it */
 #define NO_LANE UINT32_MAX
+#define LINGER  200000000ll /* ns */
 
 #define NOT_INSERTED UINT64_MAX /* fabric address */
 
@@ -59,9 +60,11 @@ struct peer *peer_add(struct kvr *kvr, const void *address, size_t len, uint64_t
 	memcpy(peer->address, address, len);
 	peer->address_len = len;
 	peer->instance = instance;
+	peer->kvr = kvr;
 	peer->index = slot;
-	peer->index_there = NOBODY;
-	STAILQ_INIT(&peer->outbox);
+	peer->index_there = PEER_NOBODY;
+	TAILQ_INIT(&peer->outbox);
+	TAILQ_INIT(&peer->unacknowledged);
 	TAILQ_INIT(&peer->posting);
 	TAILQ_INIT(&peer->awaiting);
 	TAILQ_INIT(&peer->draining);
@@ -69,29 +72,23 @@ struct peer *peer_add(struct kvr *kvr, const void *address, size_t len, uint64_t
 	return peer;
 }
 
-static void drop_notes(struct kvr *kvr, struct peer *peer)
-{
-	struct note *note;
-
-	while ((note = STAILQ_FIRST(&peer->outbox))) {
-		STAILQ_REMOVE_HEAD(&peer->outbox, link);
-		STAILQ_INSERT_HEAD(&kvr->spare_notes, note, link);
-	}
-}
-
 void peer_free(struct kvr *kvr, struct peer *peer)
 {
-	drop_notes(kvr, peer);
+	control_drop(kvr, peer);
 	if (peer->active)
 		TAILQ_REMOVE(&kvr->active, peer, link);
 	if (peer->has_lane)
 		kvr->lane_owner[peer->lane_here] = NULL;
 	lane_close(&peer->lane);
-	for (unsigned int r = 0; peer->fabric && r < kvr->rail_count; r++)
-		if (peer->fabric[r] != NOT_INSERTED)
-			kvr->fabric->remove(kvr->rails[r].nic, peer->fabric[r]);
+	for (unsigned int r = 0; peer->path && r < kvr->rail_count; r++)
+		if (peer->path[r].address != NOT_INSERTED)
+			kvr->fabric->remove(kvr->rails[r].nic, peer->path[r].address);
+	for (unsigned int r = 0; r < kvr->rail_count; r++)
+		rail_forget(&kvr->rails[r], peer);
 	kvr->peers[peer->index] = NULL;
-	free(peer->fabric);
+	free(peer->fed);
+	free(peer->path);
+	free(peer->pace);
 	free(peer->address);
 	free(peer);
 }
@@ -109,6 +106,7 @@ void peer_activate(struct kvr *kvr, struct peer *peer)
 	if (peer->active)
 		return;
 	peer->active = true;
+	peer->heard_at = kvr->now;
 	TAILQ_INSERT_TAIL(&kvr->active, peer, link);
 }
 
@@ -141,10 +139,10 @@ static int insert_address(struct kvr *kvr, struct peer *peer, unsigned int r)
 		return rc;
 	end = &address.rail[r % address.rails];
 	rc = end->len == kvr->rails[r].endpoint.len
-	             ? kvr->fabric->insert(kvr->rails[r].nic, end->bytes, &peer->fabric[r])
+	             ? kvr->fabric->insert(kvr->rails[r].nic, end->bytes, &peer->path[r].address)
 	             : -EADDRNOTAVAIL;
 	if (rc) {
-		peer->fabric[r] = NOT_INSERTED;
+		peer->path[r].address = NOT_INSERTED;
 		log_error("rail %s: address of %s is refused: %s", kvr->rails[r].name,
 		          peer_name(peer, name), kvr_strerror(rc));
 	}
@@ -153,22 +151,31 @@ static int insert_address(struct kvr *kvr, struct peer *peer, unsigned int r)
 
 int peer_address(struct kvr *kvr, struct peer *peer, unsigned int r, uint64_t *out)
 {
-	int rc = peer->fabric[r] == NOT_INSERTED ? insert_address(kvr, peer, r) : 0;
+	int rc = peer->path[r].address == NOT_INSERTED ? insert_address(kvr, peer, r) : 0;
 
-	*out = peer->fabric[r];
+	*out = peer->path[r].address;
 	return rc;
 }
 
 /* What a peer costs only once it is talked to. */
 static int prepare(struct kvr *kvr, struct peer *peer)
 {
-	if (peer->fabric)
+	struct pace *pace;
+	struct path *path;
+
+	if (peer->path)
 		return 0;
-	peer->fabric = malloc(kvr->rail_count * sizeof(*peer->fabric));
-	if (!peer->fabric)
+	pace = calloc(kvr->rail_count, sizeof(*pace));
+	path = calloc(kvr->rail_count, sizeof(*path));
+	if (!pace || !path) {
+		free(pace);
+		free(path);
 		return -ENOMEM;
+	}
 	for (unsigned int r = 0; r < kvr->rail_count; r++)
-		peer->fabric[r] = NOT_INSERTED;
+		path[r].address = NOT_INSERTED;
+	peer->pace = pace;
+	peer->path = path;
 	take_lane(kvr, peer);
 	return 0;
 }
@@ -183,7 +190,7 @@ static int greet(struct kvr *kvr, struct peer *peer, enum wire_type type)
 		.body_len = type == WIRE_HELLO ? kvr->address_len : 0,
 	};
 
-	return peer_note(kvr, peer, &message);
+	return control_note(kvr, peer, &message);
 }
 
 int peer_connect(struct kvr *kvr, struct peer *peer)
@@ -200,50 +207,6 @@ int peer_connect(struct kvr *kvr, struct peer *peer)
 	return 0;
 }
 
-int peer_note(struct kvr *kvr, struct peer *peer, const struct wire_message *message)
-{
-	struct note *note = STAILQ_FIRST(&kvr->spare_notes);
-
-	if (peer->state == PEER_DEAD)
-		return -EHOSTUNREACH;
-	if (note)
-		STAILQ_REMOVE_HEAD(&kvr->spare_notes, link);
-	else if (!(note = malloc(sizeof(*note))))
-		return -ENOMEM;
-	note->message = *message;
-	STAILQ_INSERT_TAIL(&peer->outbox, note, link);
-	peer_activate(kvr, peer);
-	return 0;
-}
-
-int peer_flush(struct kvr *kvr, struct peer *peer, const struct rail **rail)
-{
-	unsigned int home = peer->index % kvr->rail_count;
-	struct wire_message *message;
-	struct note *note;
-	uint64_t to;
-	int rc;
-
-	*rail = &kvr->rails[home];
-	while ((note = STAILQ_FIRST(&peer->outbox))) {
-		message = &note->message;
-		/* Before it has told us its index, a peer would not know whose message it is. */
-		if (peer->index_there == NOBODY && message->type != WIRE_HELLO)
-			return 0;
-		message->to = peer->index_there;
-		message->instance = kvr->instance;
-		rc = peer_address(kvr, peer, home, &to);
-		if (!rc)
-			rc = rail_send(&kvr->rails[home], message, to, peer);
-		if (rc)
-			return rc == -EAGAIN ? 0 : rc;
-		peer->notes_in_flight++;
-		STAILQ_REMOVE_HEAD(&peer->outbox, link);
-		STAILQ_INSERT_HEAD(&kvr->spare_notes, note, link);
-	}
-	return 0;
-}
-
 static void learn(struct kvr *kvr, struct peer *peer, const struct wire_message *message)
 {
 	peer->index_there = message->a;
@@ -252,7 +215,7 @@ static void learn(struct kvr *kvr, struct peer *peer, const struct wire_message 
 	peer_activate(kvr, peer);
 }
 
-void peer_on_hello(struct kvr *kvr, const struct wire_message *message)
+struct peer *peer_meet(struct kvr *kvr, const struct wire_message *message)
 {
 	struct wire_address address;
 	struct peer *peer;
@@ -262,15 +225,16 @@ void peer_on_hello(struct kvr *kvr, const struct wire_message *message)
 	if (rc || address.status || address.instance != message->instance ||
 	    strcmp(address.provider, kvr->provider)) {
 		log_warning("a greeting with a bad address is ignored");
-		return;
+		return NULL;
 	}
 	peer = peer_find(kvr, message->instance);
 	if (!peer)
 		peer = peer_add(kvr, message->body, message->body_len, message->instance);
-	if (!peer || peer->state == PEER_DEAD)
-		return;
-	if (prepare(kvr, peer))
-		return;
+	return peer && peer->state != PEER_DEAD && !prepare(kvr, peer) ? peer : NULL;
+}
+
+void peer_on_hello(struct kvr *kvr, struct peer *peer, const struct wire_message *message)
+{
 	learn(kvr, peer, message);
 	greet(kvr, peer, WIRE_WELCOME);
 }
@@ -286,7 +250,7 @@ void peer_settle(struct kvr *kvr, struct peer *peer)
 	if (!peer->bye_received || peer->bye_sent || !TAILQ_EMPTY(&peer->posting) ||
 	    !TAILQ_EMPTY(&peer->awaiting) || !TAILQ_EMPTY(&peer->draining))
 		return;
-	if (!peer_note(kvr, peer, &(struct wire_message){.type = WIRE_BYE}))
+	if (!control_note(kvr, peer, &(struct wire_message){.type = WIRE_BYE}))
 		peer->bye_sent = true;
 }
 
@@ -296,10 +260,20 @@ void peer_on_bye(struct kvr *kvr, struct peer *peer)
 	peer_settle(kvr, peer);
 }
 
-bool peer_is_over(const struct peer *peer)
+bool peer_is_over(const struct kvr *kvr, const struct peer *peer)
 {
-	return peer->bye_sent && peer->bye_received && STAILQ_EMPTY(&peer->outbox) &&
-	       !peer->notes_in_flight;
+	if (!peer->bye_sent || !peer->bye_received)
+		return false;
+	return (!peer->sends_in_flight && !peer->owes_at && control_is_quiet(peer)) ||
+	       kvr->now - peer->heard_at > LINGER;
+}
+
+/* Whoever waits for its counters may wait for ever: see has_counted(). */
+static void orphan_counters(struct kvr *kvr, const struct peer *peer)
+{
+	for (uint32_t c = 0; peer->fed && c < kvr->config.counters; c++)
+		if (peer->fed[c / 64] >> c % 64 & 1)
+			kvr->orphaned[c] = true;
 }
 
 void peer_die(struct kvr *kvr, struct peer *peer, const struct rail *rail, int error)
@@ -308,10 +282,31 @@ void peer_die(struct kvr *kvr, struct peer *peer, const struct rail *rail, int e
 
 	if (peer->state == PEER_DEAD)
 		return;
-	drop_notes(kvr, peer);
+	control_drop(kvr, peer);
 	peer->state = PEER_DEAD;
 	/* One that has said BYE may be gone before our answer got there. */
-	if (!peer->bye_received)
-		log_error("rail %s: %s does not answer: %s; its transfers end with an error",
-		          rail->name, peer_name(peer, name), kvr_strerror(error));
+	if (peer->bye_received)
+		return;
+	orphan_counters(kvr, peer);
+	log_error("rail %s: %s does not answer: %s; its transfers end with an error", rail->name,
+	          peer_name(peer, name), kvr_strerror(error));
+}
+
+void peer_feed(struct kvr *kvr, struct peer *peer, uint32_t counter)
+{
+	if (!peer->fed)
+		peer->fed = calloc((kvr->config.counters + 63) / 64, sizeof(*peer->fed));
+	if (peer->fed)
+		peer->fed[counter / 64] |= 1ull << counter % 64;
+}
+
+bool peer_is_awaited(const struct kvr *kvr, const struct peer *peer)
+{
+	if (!kvr->waiters || !peer->fed || peer->bye_received)
+		return false;
+	for (uint32_t i = 0; i < (kvr->config.counters + 63) / 64; i++)
+		for (uint64_t bits = peer->fed[i]; bits; bits &= bits - 1)
+			if (kvr->waiting[64 * i + __builtin_ctzll(bits)])
+				return true;
+	return false;
 }

@@ -9,6 +9,7 @@
 #define KVR_PEER_H
 
 #include "counter.h"
+#include "pace.h"
 #include "rail.h"
 #include "transfer.h"
 #include "wire.h"
@@ -17,15 +18,28 @@
 
 struct kvr;
 
+#define PEER_NOBODY UINT32_MAX /* index_there before we know it */
+
 enum peer_state { PEER_IDLE, PEER_GREETED, PEER_UP, PEER_DEAD };
 
-/* A message that waits to be sent. Its body, if any, outlives it. */
+/* A message that waits to be sent, or to be acknowledged. Its body, if any, outlives it. */
 struct note {
-	STAILQ_ENTRY(note) link;
+	TAILQ_ENTRY(note) link;
 	struct wire_message message;
+	uint32_t tries;
+	int64_t due; /* ns; when it is sent again */
+};
+
+TAILQ_HEAD(note_queue, note);
+
+/* One of our rails' way to the peer. */
+struct path {
+	uint64_t address; /* of the peer's rail, as the fabric names it; see peer_address */
+	uint32_t errors;  /* since it last did something right */
 };
 
 struct peer {
+	struct kvr *kvr;
 	uint32_t index; /* here */
 	uint64_t instance;
 	uint8_t *address; /* as it came; decoded on first use */
@@ -33,20 +47,28 @@ struct peer {
 
 	_Atomic int state; /* enum peer_state; read without the lock by kvr_write's checks */
 	uint32_t rails;    /* it has */
-	uint64_t *fabric;  /* its fabric address as seen from each of our rails */
+	struct path *path; /* of each of our rails */
+	struct pace *pace; /* likewise */
 	uint32_t index_there, lane_there;
 	uint32_t lane_here; /* that it writes on */
 	struct lane lane;
 	bool has_lane;
 	bool bye_sent, bye_received;
 
-	STAILQ_HEAD(, note) outbox;
-	uint32_t notes_in_flight;
+	struct channel channel;
+	struct note_queue outbox, unacknowledged; /* both in the order of their numbers */
+	uint32_t sends_in_flight, bodies;         /* bodies: of notes in both */
+	int64_t owes_at;                          /* ns; when to acknowledge; 0: nothing */
+	int64_t heard_at;                         /* ns; or when we began to wait for something */
+	int64_t ping_at;                          /* ns; the next one ... */
+	unsigned int ping_rail;                   /* ... and where */
+	uint64_t *fed;                            /* a bit for each counter that it has moved */
 
 	struct transfer_queue posting;  /* the first one is being posted */
 	struct transfer_queue awaiting; /* writes, all posted, in the order of their pieces */
 	struct transfer_queue draining; /* that wait for their last completions only */
 	uint32_t next_piece;            /* of our lane there */
+	uint64_t left;                  /* bytes not posted yet, of all in posting */
 	int64_t probe_at;               /* ns; when to ask again after the first awaiting one */
 
 	_Atomic uint32_t remotes; /* open here */
@@ -65,27 +87,30 @@ int peer_connect(struct kvr *, struct peer *);
 /* Its address on our rail r, inserted on first use: with efa, a rail's first one costs 40 MB. */
 int peer_address(struct kvr *, struct peer *, unsigned int r, uint64_t *out);
 
-/* Queues a message; it goes when the peer is up and a rail has room. A body is not copied: it
- * must last until then. */
-int peer_note(struct kvr *, struct peer *, const struct wire_message *);
-
-/* Sends what can go. 0, or why the peer cannot be reached over *rail. */
-int peer_flush(struct kvr *, struct peer *, const struct rail **rail);
+/* Who says HELLO, made known here if it was not; NULL: nobody that we talk to. */
+struct peer *peer_meet(struct kvr *, const struct wire_message *);
 
 /* A message of the peer's came. */
-void peer_on_hello(struct kvr *, const struct wire_message *);
+void peer_on_hello(struct kvr *, struct peer *, const struct wire_message *);
 void peer_on_welcome(struct kvr *, struct peer *, const struct wire_message *);
 void peer_on_bye(struct kvr *, struct peer *);
 
 /* Answers a BYE once no transfer to the peer is left. */
 void peer_settle(struct kvr *, struct peer *);
 
-/* Whether both sides have said BYE and nothing is on its way. */
-bool peer_is_over(const struct peer *);
+/* Whether both sides have said BYE and nothing is on its way; or have said so long ago, as nobody
+ * can know that the last acknowledgement got there. */
+bool peer_is_over(const struct kvr *, const struct peer *);
 
-/* The peer cannot be reached: says so once, drops what waits for it. Its transfers are the
- * caller's to end. */
+/* The peer cannot be reached: says so once, and drops what waits for it; whoever waits for a
+ * counter that it moved learns so. Its transfers are the caller's to end. */
 void peer_die(struct kvr *, struct peer *, const struct rail *, int error);
+
+/* It has moved a counter. */
+void peer_feed(struct kvr *, struct peer *, uint32_t counter);
+
+/* Whether somebody waits for a counter that it has moved. */
+bool peer_is_awaited(const struct kvr *, const struct peer *);
 
 /* A line for logs: "peer 3 (node7)". Returns buf. */
 const char *peer_name(const struct peer *, char buf[static 96]);

@@ -1,26 +1,20 @@
 /* SPDX-License-Identifier: MIT
  * The loop: take submitted requests, read completions, serve messages, post pieces. */
 #include "progress.h"
+#include "clock.h"
 #include "context.h"
+#include "control.h"
 #include "log.h"
 #include <errno.h>
-#include <sched.h>
-#include <time.h>
 
-#define EVENTS    64           /* per poll of a rail */
-#define IDLE_SPIN 16           /* passes before the core is given away */
-#define IDLE_NAP  (500 * 1000) /* ns of idling before it sleeps, shorter first ... */
-#define NAP       (20 * 1000)
-#define IDLE_LONG (1000 * 1000 * 1000) /* ... then longer */
-#define NAP_LONG  (1000 * 1000)
-
-static int64_t now_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * 1000000000ll + t.tv_nsec;
-}
+#define WATCH_INTERVAL (50 * 1000 * 1000) /* ns */
+#define MAX_STEP       (10 * 1000 * 1000) /* ns that a pass may last, as the engine sees it */
+#define EVENTS         64                 /* per poll of a rail */
+#define IDLE_SPIN      16                 /* passes before the core is given away */
+#define IDLE_NAP       (500 * 1000)       /* ns of idling before it sleeps, shorter first ... */
+#define NAP            (20 * 1000)
+#define IDLE_LONG      (1000 * 1000 * 1000) /* ... then longer */
+#define NAP_LONG       (1000 * 1000)
 
 static void peer_failed(struct kvr *kvr, struct peer *peer, const struct rail *rail, int error)
 {
@@ -36,13 +30,15 @@ static void complete_batches(struct kvr *kvr, struct peer *peer)
 
 	while (lane_take(&peer->lane, &batch)) {
 		error = 0;
-		if (batch.counter < kvr->config.counters)
+		if (batch.counter < kvr->config.counters) {
+			peer_feed(kvr, peer, batch.counter);
 			atomic_fetch_add_explicit(&kvr->counters[batch.counter], 1,
 			                          memory_order_release);
-		else if (batch.counter != KVR_NO_COUNTER)
+		} else if (batch.counter != KVR_NO_COUNTER)
 			error = EINVAL;
-		peer_note(kvr, peer,
-		          &(struct wire_message){.type = WIRE_DONE, .a = batch.first, .c = error});
+		control_note(
+			kvr, peer,
+			&(struct wire_message){.type = WIRE_DONE, .a = batch.first, .c = error});
 	}
 }
 
@@ -67,7 +63,7 @@ static void on_end(struct kvr *kvr, struct peer *peer, const struct wire_message
 		log_warning("peer %u ends a batch that cannot be: %u pieces from %u", peer->index,
 		            message->b, message->a);
 	else if (!rc && lane_is_done(&peer->lane, message->a))
-		peer_note(kvr, peer, &(struct wire_message){.type = WIRE_DONE, .a = message->a});
+		control_note(kvr, peer, &(struct wire_message){.type = WIRE_DONE, .a = message->a});
 	complete_batches(kvr, peer);
 }
 
@@ -82,6 +78,7 @@ static void on_peer_message(struct kvr *kvr, struct peer *peer, const struct wir
 {
 	switch (message->type) {
 	case WIRE_HELLO:
+		peer_on_hello(kvr, peer, message);
 		break;
 	case WIRE_WELCOME:
 		peer_on_welcome(kvr, peer, message);
@@ -104,7 +101,23 @@ static void on_peer_message(struct kvr *kvr, struct peer *peer, const struct wir
 	case WIRE_BYE:
 		peer_on_bye(kvr, peer);
 		break;
+	case WIRE_ACK:
+	case WIRE_PING:
+	case WIRE_PONG:
+		break;
 	}
+}
+
+static struct peer *find_sender(struct kvr *kvr, const struct wire_message *message)
+{
+	struct peer *peer;
+
+	if (message->type == WIRE_HELLO)
+		return peer_meet(kvr, message);
+	peer = message->to < kvr->peer_count ? kvr->peers[message->to] : NULL;
+	return peer && peer->path && peer->instance == message->instance && peer->state != PEER_DEAD
+	               ? peer
+	               : NULL;
 }
 
 static void on_message(struct kvr *kvr, const struct rail *rail, const void *buf, size_t len)
@@ -118,29 +131,28 @@ static void on_message(struct kvr *kvr, const struct rail *rail, const void *buf
 		            rail->name, len, kvr_strerror(rc));
 		return;
 	}
-	if (message.type == WIRE_HELLO) {
-		peer_on_hello(kvr, &message);
-		return;
-	}
-	peer = message.to < kvr->peer_count ? kvr->peers[message.to] : NULL;
-	if (peer && peer->instance == message.instance && peer->state != PEER_DEAD)
+	peer = find_sender(kvr, &message);
+	if (peer && control_receive(kvr, peer, rail - kvr->rails, &message))
 		on_peer_message(kvr, peer, &message);
 }
 
 static void on_piece(struct kvr *kvr, struct rail *rail, struct flight *flight, int error)
 {
 	struct transfer *t = flight->transfer;
+	struct pace *pace = &t->peer->pace[rail - kvr->rails];
 	uint32_t piece = flight->piece;
 	char name[96];
 
 	if (error) {
 		rail->stats.errors++;
+		pace_fail(pace, flight->len, kvr->now);
 		if (!t->error)
 			log_error("rail %s: a piece of %llu bytes for %s failed: %s", rail->name,
 			          (unsigned long long)flight->len, peer_name(t->peer, name),
 			          kvr_strerror(error));
 	} else {
 		rail->stats.pieces++;
+		pace_complete(pace, flight->len, kvr->now);
 		if (t->request->is_read)
 			rail->stats.bytes_read += flight->len;
 		else
@@ -170,11 +182,8 @@ static void on_event(struct kvr *kvr, struct rail *rail, const struct fabric_eve
 		break;
 	case FLIGHT_SEND:
 		rail_release(rail, flight);
-		flight->peer->notes_in_flight--;
-		if (event->error)
-			peer_failed(kvr, flight->peer, rail, event->error);
-		else
-			peer_activate(kvr, flight->peer);
+		if (flight->peer)
+			control_on_sent(kvr, flight->peer, rail - kvr->rails, event->error);
 		break;
 	case FLIGHT_RECEIVE:
 		if (event->error)
@@ -202,26 +211,37 @@ static bool poll_rails(struct kvr *kvr)
 	return any;
 }
 
+/* Peers that may never move a counter again for which somebody waits. */
+static void watch_feeders(struct kvr *kvr)
+{
+	if (!kvr->waiters || kvr->now < kvr->watch_at)
+		return;
+	kvr->watch_at = kvr->now + WATCH_INTERVAL;
+	for (uint32_t i = 0; i < kvr->peer_count; i++)
+		if (kvr->peers[i] && kvr->peers[i]->state == PEER_UP &&
+		    peer_is_awaited(kvr, kvr->peers[i]))
+			peer_activate(kvr, kvr->peers[i]);
+}
+
 /* Sends waiting messages, and takes off the list who has nothing more to do. */
 static void serve_peers(struct kvr *kvr)
 {
 	const struct rail *rail;
 	struct peer *peer, *next;
-	int64_t now = TAILQ_EMPTY(&kvr->active) ? 0 : now_ns();
 	int rc;
 
 	for (peer = TAILQ_FIRST(&kvr->active); peer; peer = next) {
 		next = TAILQ_NEXT(peer, link);
-		transfer_probe(kvr, peer, now);
-		rc = peer_flush(kvr, peer, &rail);
+		transfer_probe(kvr, peer, kvr->now);
+		rc = control_serve(kvr, peer, &rail);
 		if (rc)
 			peer_failed(kvr, peer, rail, rc);
-		if (!STAILQ_EMPTY(&peer->outbox) || !TAILQ_EMPTY(&peer->posting) ||
-		    !TAILQ_EMPTY(&peer->awaiting))
+		if (!control_is_idle(kvr, peer))
 			continue;
 		TAILQ_REMOVE(&kvr->active, peer, link);
 		peer->active = false;
-		if (peer->index >= (uint32_t)kvr->nranks && !peer->remotes && peer_is_over(peer))
+		if (peer->index >= (uint32_t)kvr->nranks && !peer->remotes &&
+		    peer_is_over(kvr, peer))
 			peer_free(kvr, peer);
 	}
 }
@@ -271,12 +291,25 @@ static void cancel_wanted(struct kvr *kvr)
 	transfer_cancel(kvr, peer);
 }
 
+/* The engine's time stands still while nobody makes progress: who was stopped for long has not
+ * waited for long. */
+static void advance_clock(struct kvr *kvr)
+{
+	int64_t clock = clock_now(), passed = clock - kvr->clock;
+
+	kvr->now += passed < MAX_STEP ? passed : MAX_STEP;
+	kvr->clock = clock;
+}
+
 bool progress_pass(struct kvr *kvr)
 {
-	bool any = transfer_accept(kvr);
+	bool any;
 
+	advance_clock(kvr);
+	any = transfer_accept(kvr);
 	cancel_wanted(kvr);
 	any |= poll_rails(kvr);
+	watch_feeders(kvr);
 	serve_peers(kvr);
 	return post_pieces(kvr) || any;
 }
@@ -284,14 +317,8 @@ bool progress_pass(struct kvr *kvr)
 /* More ranks than cores is common: whoever has nothing to do must let the others work. */
 static void be_idle(uint32_t passes, int64_t idle_ns)
 {
-	struct timespec nap = {.tv_nsec = idle_ns > IDLE_LONG ? NAP_LONG : NAP};
-
-	if (passes < IDLE_SPIN)
-		return;
-	if (idle_ns < IDLE_NAP)
-		sched_yield();
-	else
-		nanosleep(&nap, NULL);
+	if (passes >= IDLE_SPIN)
+		clock_rest(idle_ns < IDLE_NAP ? 0 : idle_ns > IDLE_LONG ? NAP_LONG : NAP);
 }
 
 int kvr_progress(struct kvr *kvr)
@@ -323,12 +350,12 @@ static bool pass_and_ask(struct kvr *kvr, const struct wait *wait, bool *any)
 
 int progress_until(struct kvr *kvr, const struct wait *wait)
 {
-	int64_t start = now_ns(), busy = start, now;
+	int64_t start = clock_now(), busy = start, now;
 	uint32_t idle = 0;
 	bool any;
 
 	while (!pass_and_ask(kvr, wait, &any)) {
-		now = now_ns();
+		now = clock_now();
 		if (wait->timeout_ms >= 0 && now - start >= wait->timeout_ms * 1000000ll)
 			return -ETIMEDOUT;
 		if (any) {

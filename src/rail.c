@@ -169,6 +169,13 @@ int rail_poll(struct rail *rail, struct fabric_event *events, int max)
 	return rail->fabric->poll(rail->nic, events, max);
 }
 
+void rail_forget(struct rail *rail, const struct peer *peer)
+{
+	for (uint32_t i = 0; rail->flights && i < rail->depth + SENDS; i++)
+		if (rail->flights[i].kind == FLIGHT_SEND && rail->flights[i].peer == peer)
+			rail->flights[i].peer = NULL;
+}
+
 void rail_release(struct rail *rail, struct flight *flight)
 {
 	switch (flight->kind) {

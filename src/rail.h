@@ -22,7 +22,7 @@ struct flight {
 	struct transfer *transfer; /* PIECE: whose; its number; its bytes */
 	uint32_t piece;
 	uint64_t len;
-	struct peer *peer; /* SEND: to whom */
+	struct peer *peer; /* SEND: to whom; NULL: it is gone */
 	uint8_t *buffer;   /* SEND, RECEIVE: WIRE_MESSAGE_MAX bytes of the slab */
 };
 
@@ -71,6 +71,9 @@ int rail_send(struct rail *, const struct wire_message *, uint64_t to, struct pe
  * each back once it has been looked at. */
 int rail_poll(struct rail *, struct fabric_event *, int max);
 void rail_release(struct rail *, struct flight *);
+
+/* What is still being sent to the peer is nobody's any more. */
+void rail_forget(struct rail *, const struct peer *);
 
 static inline struct flight *event_flight(const struct fabric_event *event)
 {

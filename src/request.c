@@ -66,18 +66,16 @@ static int fill_transfer(struct kvr *kvr, struct kvr_request *request, size_t fr
 {
 	struct transfer *t = &request->transfer[request->transfers++];
 	const struct kvr_op *ops = request->ops + from;
-	uint64_t bytes = 0;
 
-	for (size_t i = from; i < to; i++)
-		bytes += request->ops[i].len * request->ops[i].count;
 	*t = (struct transfer){
 		.request = request,
 		.peer = ops->remote->peer,
-		.cursor = {.ops = ops, .n = to - from},
-		.cut = stripe_cut(bytes, kvr->rail_count, kvr->config.piece_bytes,
-	                          CONFIG_PIECE_MAX),
+		.cursor = stripe_begin(ops, to - from),
+		.rule = {.rails = kvr->rail_count,
+	                 .min = kvr->config.piece_bytes,
+	                 .max = CONFIG_PIECE_MAX},
 	};
-	if (stripe_count(ops, to - from, t->cut, LANE_WINDOW) <= LANE_WINDOW)
+	if (stripe_count(ops, to - from, &t->rule, LANE_WINDOW) <= LANE_WINDOW)
 		return 0;
 	log_error("more than %u pieces for peer %u in one call: nothing was moved; make it "
 	          "several calls, or its runs longer",
@@ -230,6 +228,7 @@ int kvr_request_close(struct kvr_request *request)
 
 struct counter_wait {
 	_Atomic uint64_t *counter;
+	_Atomic bool *orphaned;
 	uint64_t at_least, value;
 };
 
@@ -238,7 +237,7 @@ static bool has_counted(void *arg)
 	struct counter_wait *c = arg;
 
 	c->value = atomic_load_explicit(c->counter, memory_order_acquire);
-	return c->value >= c->at_least;
+	return c->value >= c->at_least || *c->orphaned;
 }
 
 int kvr_counter_wait(struct kvr *kvr, uint32_t counter, uint64_t at_least, int timeout_ms,
@@ -254,7 +253,14 @@ int kvr_counter_wait(struct kvr *kvr, uint32_t counter, uint64_t at_least, int t
 		return -EINVAL;
 	}
 	c.counter = &kvr->counters[counter];
+	c.orphaned = &kvr->orphaned[counter];
+	kvr->waiting[counter]++;
+	kvr->waiters++;
 	rc = has_counted(&c) ? 0 : progress_until(kvr, &wait);
+	kvr->waiting[counter]--;
+	kvr->waiters--;
+	if (!rc && c.value < at_least)
+		rc = -EHOSTUNREACH;
 	if (value)
 		*value = c.value;
 	return rc;

@@ -4,7 +4,7 @@
 #include <errno.h>
 
 #define CUT_UNIT        4096u
-#define PIECES_PER_RAIL 4 /* of one batch: the slower rails can take fewer */
+#define PIECES_PER_RAIL 4 /* of what is left: the slower rails can take fewer */
 
 /* The bytes from here to the end of the run, or of all runs of the op if they touch. */
 static bool op_is_solid(const struct kvr_op *op)
@@ -66,21 +66,41 @@ bool stripe_next(struct stripe_cursor *c, uint64_t cut, struct stripe_piece *out
 	return true;
 }
 
-uint64_t stripe_count(const struct kvr_op *ops, size_t n, uint64_t cut, uint64_t max)
+struct stripe_cursor stripe_begin(const struct kvr_op *ops, size_t n)
 {
 	struct stripe_cursor c = {.ops = ops, .n = n};
+
+	for (size_t i = 0; i < n; i++)
+		c.left += ops[i].len * ops[i].count;
+	return c;
+}
+
+bool stripe_take(struct stripe_cursor *c, const struct stripe_rule *rule, struct stripe_piece *out)
+{
+	if (!stripe_next(c, stripe_cut(c->left, rule->rails, rule->min, rule->max), out))
+		return false;
+	c->left -= out->len;
+	return true;
+}
+
+uint64_t stripe_count(const struct kvr_op *ops, size_t n, const struct stripe_rule *rule,
+                      uint64_t max)
+{
+	struct stripe_cursor c = stripe_begin(ops, n);
 	struct stripe_piece piece;
 	uint64_t count = 0;
 
-	while (count <= max && stripe_next(&c, cut, &piece))
+	while (count <= max && stripe_take(&c, rule, &piece))
 		count++;
 	return count;
 }
 
-uint64_t stripe_cut(uint64_t bytes, unsigned int rails, uint64_t min, uint64_t max)
+uint64_t stripe_cut(uint64_t left, unsigned int rails, uint64_t min, uint64_t max)
 {
-	uint64_t cut = bytes / (rails * PIECES_PER_RAIL);
+	uint64_t cut = left / (rails * PIECES_PER_RAIL);
 
+	if (cut >= max)
+		return max;
 	cut = (cut + CUT_UNIT - 1) / CUT_UNIT * CUT_UNIT;
 	return cut < min ? min : cut > max ? max : cut;
 }

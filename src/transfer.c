@@ -2,6 +2,7 @@
  * What a request has to move to or from one peer, as the engine sees it. */
 #include "transfer.h"
 #include "context.h"
+#include "control.h"
 #include "memory.h"
 #include <errno.h>
 
@@ -83,11 +84,11 @@ static void finish_if_over(struct kvr *kvr, struct transfer *t)
 /* May go twice: a target that knows it answers with DONE if there is one. */
 static void note_end(struct kvr *kvr, const struct transfer *t)
 {
-	peer_note(kvr, t->peer,
-	          &(struct wire_message){.type = WIRE_END,
-	                                 .a = t->first,
-	                                 .b = t->posted,
-	                                 .c = t->error ? KVR_NO_COUNTER : t->request->counter});
+	control_note(kvr, t->peer,
+	             &(struct wire_message){.type = WIRE_END,
+	                                    .a = t->first,
+	                                    .b = t->posted,
+	                                    .c = t->error ? KVR_NO_COUNTER : t->request->counter});
 }
 
 /* No more pieces; tells the target how many there were. */
@@ -96,6 +97,7 @@ static void seal(struct kvr *kvr, struct transfer *t)
 	struct peer *peer = t->peer;
 
 	t->sealed = true;
+	peer->left -= t->cursor.left;
 	if (t->request->is_read || !t->posted) {
 		enqueue(t, &peer->draining);
 		return;
@@ -126,6 +128,7 @@ static void accept_one(struct kvr *kvr, struct transfer *t)
 		return;
 	}
 	enqueue(t, &t->peer->posting);
+	t->peer->left += t->cursor.left;
 	peer_activate(kvr, t->peer);
 }
 
@@ -173,7 +176,9 @@ static int post_piece(struct kvr *kvr, struct transfer *t, struct rail *rail)
 	uint32_t number = (t->first + t->posted) % LANE_PIECES;
 	int rc;
 
-	stripe_next(&cursor, t->cut, &piece);
+	stripe_take(&cursor, &t->rule, &piece);
+	if (!pace_takes(t->peer->pace, kvr->rail_count, r, piece.len, t->peer->left))
+		return -EAGAIN;
 	remote = &piece.remote->wire;
 	rma = (struct fabric_rma){
 		.local = piece.local->addr + piece.local_offset,
@@ -190,6 +195,8 @@ static int post_piece(struct kvr *kvr, struct transfer *t, struct rail *rail)
 	if (rc)
 		return rc;
 	t->cursor = cursor;
+	t->peer->left -= piece.len;
+	pace_post(&t->peer->pace[r], piece.len, kvr->now);
 	t->posted++;
 	t->in_flight++;
 	return 0;
@@ -227,11 +234,11 @@ void transfer_on_piece(struct kvr *kvr, struct transfer *t, uint32_t piece, int 
 		/* Says again how many pieces there are: END may have gone before with a counter,
 		 * and may be overtaken by this. */
 		if (!t->request->is_read)
-			peer_note(kvr, t->peer,
-			          &(struct wire_message){.type = WIRE_LOST,
-			                                 .a = t->first,
-			                                 .b = t->posted,
-			                                 .c = piece});
+			control_note(kvr, t->peer,
+			             &(struct wire_message){.type = WIRE_LOST,
+			                                    .a = t->first,
+			                                    .b = t->posted,
+			                                    .c = piece});
 	}
 	finish_if_over(kvr, t);
 }
@@ -255,7 +262,7 @@ void transfer_probe(struct kvr *kvr, struct peer *peer, int64_t now)
 {
 	const struct transfer *oldest = TAILQ_FIRST(&peer->awaiting);
 
-	if (!oldest || now < peer->probe_at || peer->notes_in_flight)
+	if (!oldest || now < peer->probe_at || !control_is_quiet(peer))
 		return;
 	if (peer->probe_at)
 		note_end(kvr, oldest);

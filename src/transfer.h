@@ -27,7 +27,7 @@ struct transfer {
 	struct transfer_queue *queue; /* the peer's, that it is in */
 	TAILQ_ENTRY(transfer) link;
 	struct stripe_cursor cursor;
-	uint64_t cut;
+	struct stripe_rule rule;
 	uint32_t first;             /* writes: number of the first piece */
 	uint32_t posted, in_flight; /* pieces */
 	bool started, sealed;       /* sealed: no more will be posted */

@@ -248,6 +248,9 @@ ssize_t wire_message_encode(const struct wire_message *in, void *buf, size_t len
 	put_number(&w, in->to, 4);
 	put_number(&w, in->body_len, 4);
 	put_number(&w, in->instance, 8);
+	put_number(&w, in->number, 4);
+	put_number(&w, in->got.base, 4);
+	put_number(&w, in->got.map, 8);
 	put_number(&w, in->a, 4);
 	put_number(&w, in->b, 4);
 	put_number(&w, in->c, 8);
@@ -264,12 +267,15 @@ int wire_message_decode(const void *buf, size_t len, struct wire_message *out)
 		return -EBADMSG;
 	if (version != WIRE_VERSION)
 		return -EPROTO;
-	if (type < WIRE_HELLO || type > WIRE_BYE)
+	if (type < WIRE_HELLO || type > WIRE_LAST)
 		return -EBADMSG;
 	out->type = type;
 	out->to = get_number(&r, 4);
 	out->body_len = get_number(&r, 4);
 	out->instance = get_number(&r, 8);
+	out->number = get_number(&r, 4);
+	out->got.base = get_number(&r, 4);
+	out->got.map = get_number(&r, 8);
 	out->a = get_number(&r, 4);
 	out->b = get_number(&r, 4);
 	out->c = get_number(&r, 8);

@@ -4,12 +4,13 @@
 #ifndef KVR_WIRE_H
 #define KVR_WIRE_H
 
+#include "channel.h"
 #include "fabric.h"
 #include <kvrail.h>
 
-#define WIRE_VERSION     1    /* raise with any change to a format or to the protocol */
+#define WIRE_VERSION     2    /* raise with any change to a format or to the protocol */
 #define WIRE_MESSAGE_MAX 4096 /* a control message with its body */
-#define WIRE_HEADER      40   /* of it, before the body */
+#define WIRE_HEADER      56   /* of it, before the body */
 
 /* One rank, as it introduces itself. */
 struct wire_address {
@@ -44,12 +45,26 @@ enum wire_type {
 	WIRE_READY, /* allgather a, step b: send me yours */
 	WIRE_CHUNK, /* body: bytes of allgather a, step b, at offset c */
 	WIRE_BYE,   /* I am done with you: nothing of mine will come any more */
+	/* These have no number, and are not sent again. */
+	WIRE_ACK,  /* only what every message's head says */
+	WIRE_PING, /* on each rail alone; a, b, c come back ... */
+	WIRE_PONG, /* ... on the same one */
 };
+
+#define WIRE_LAST WIRE_PONG
+
+/* Whether messages of the type are numbered, and sent until they are acknowledged. */
+static inline bool wire_is_numbered(enum wire_type type)
+{
+	return type < WIRE_ACK;
+}
 
 struct wire_message {
 	enum wire_type type;
 	uint32_t to;       /* the sender's index at the receiver; ~0 in a HELLO */
 	uint64_t instance; /* the sender's */
+	uint32_t number;   /* see channel.h */
+	struct channel_half got;
 	uint32_t a, b;
 	uint64_t c;
 	const uint8_t *body;

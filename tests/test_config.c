@@ -30,11 +30,13 @@ static const struct number {
          offsetof(struct config, queue_depth), 4},
 	{"KVR_COUNTERS", 1024, 1, 1 << 20, offsetof(struct kvr_options, counters), 4,
          offsetof(struct config, counters), 4},
+	{"KVR_PEER_TIMEOUT", 5000, 100, 3600000, offsetof(struct kvr_options, peer_timeout_ms), 4,
+         offsetof(struct config, peer_timeout_ms), 4},
 };
 
 static const char *const names[] = {
-	"KVR_PROVIDER",    "KVR_RAILS",    "KVR_PIECE_BYTES", "KVR_WINDOW_BYTES",
-	"KVR_QUEUE_DEPTH", "KVR_COUNTERS", "KVR_LOG",
+	"KVR_PROVIDER",    "KVR_RAILS",    "KVR_PIECE_BYTES",  "KVR_WINDOW_BYTES",
+	"KVR_QUEUE_DEPTH", "KVR_COUNTERS", "KVR_PEER_TIMEOUT", "KVR_LOG",
 };
 
 static char logged[2048];

@@ -88,6 +88,48 @@ static void test_leaving_peer(void **state)
 	assert_int_equal(ranks_run(2, 200, leaving_ranks, NULL), 0);
 }
 
+/* Rank 1 moves a counter of rank 0's twice and is gone: rank 0, which waits for a third time, is
+ * told, in about the time that the option sets. Rank 2 did not move it, and lives on. */
+static int gone_ranks(const struct kvr_bootstrap *b, void *arg)
+{
+	struct kvr_op op;
+	struct job job;
+	uint64_t value;
+
+	(void)arg;
+	setenv("KVR_PEER_TIMEOUT", "1500", 1);
+	job_open(&job, b, MIB);
+	op = (struct kvr_op){
+		.local = job.region, .remote = job.remote[0], .len = 100000, .count = 1};
+	if (job.rank == 1) {
+		job_write(&job, &op, 1, 3);
+		job_write(&job, &op, 1, 3);
+		_exit(0);
+	}
+	kvr_set_log(job_quiet, NULL);
+	if (job.rank == 0) {
+		expect_rc(kvr_counter_wait(job.kvr, 3, 3, JOB_TIMEOUT, &value), -EHOSTUNREACH);
+		expect(value == 2);
+		expect_rc(kvr_counter_wait(job.kvr, 3, 2, 0, NULL), 0);
+		expect_rc(kvr_counter_wait(job.kvr, 4, 1, JOB_TIMEOUT, NULL), 0);
+	} else {
+		kvr_counter_wait(job.kvr, 5, 1, 2000, NULL);
+		job_write(&job, &op, 1, 4);
+	}
+	for (int i = 0; i < job.n; i++)
+		expect_rc(kvr_remote_close(job.remote[i]), 0);
+	expect_rc(kvr_region_close(job.region), 0);
+	kvr_close(job.kvr); /* rank 2 waits for rank 1's farewell */
+	free(job.memory);
+	return 0;
+}
+
+static void test_gone_peer(void **state)
+{
+	(void)state;
+	assert_int_equal(ranks_run(3, 200, gone_ranks, NULL), 0);
+}
+
 /* Two jobs of one rank each, which meet by kvr_peer_add from one side only. The address and the
  * descriptor travel over the bootstrap of the test. */
 struct card {
@@ -154,6 +196,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_allgather),
 		cmocka_unit_test(test_leaving_peer),
+		cmocka_unit_test(test_gone_peer),
 		cmocka_unit_test(test_outside_peer),
 	};
 

@@ -395,16 +395,16 @@ static int refuse_ranks(const struct kvr_bootstrap *b, void *arg)
 		expect_rc(kvr_region_open(job.kvr, job.memory, 0, KVR_HOST, &region), -EINVAL);
 		expect_rc(kvr_region_open(job.kvr, job.memory, 4096, 0, &region), -EOPNOTSUPP);
 		expect_rc(kvr_close(job.kvr), -EBUSY);
-		op = (struct kvr_op){
-			.local = job.region, .remote = job.remote[1], .len = 4 * MIB, .count = 1};
-		expect_rc(kvr_write(job.kvr, &op, 1, KVR_NO_COUNTER, &request), 0);
-		expect_rc(kvr_region_close(job.region), -EBUSY);
-		expect_rc(kvr_remote_close(job.remote[1]), -EBUSY);
 	}
 	if (job.rank)
 		expect_all(job.memory, job.bytes, 2);
 	job_barrier(&job);
 	if (!job.rank) {
+		op = (struct kvr_op){
+			.local = job.region, .remote = job.remote[1], .len = 4 * MIB, .count = 1};
+		expect_rc(kvr_write(job.kvr, &op, 1, KVR_NO_COUNTER, &request), 0);
+		expect_rc(kvr_region_close(job.region), -EBUSY);
+		expect_rc(kvr_remote_close(job.remote[1]), -EBUSY);
 		expect_rc(kvr_request_wait(request, JOB_TIMEOUT), 0);
 		expect_rc(kvr_request_close(request), 0);
 	}

@@ -32,6 +32,9 @@ static struct wire_message some_message(struct dice *dice, const uint8_t *body, 
 
 	fill(dice, &message.to, sizeof(message.to));
 	fill(dice, &message.instance, sizeof(message.instance));
+	fill(dice, &message.number, sizeof(message.number));
+	fill(dice, &message.got.base, sizeof(message.got.base));
+	fill(dice, &message.got.map, sizeof(message.got.map));
 	fill(dice, &message.a, sizeof(message.a));
 	fill(dice, &message.b, sizeof(message.b));
 	fill(dice, &message.c, sizeof(message.c));
@@ -52,6 +55,9 @@ static void check_message(const struct wire_message *in)
 	assert_int_equal(out.type, in->type);
 	assert_int_equal(out.to, in->to);
 	assert_int_equal(out.instance, in->instance);
+	assert_int_equal(out.number, in->number);
+	assert_int_equal(out.got.base, in->got.base);
+	assert_int_equal(out.got.map, in->got.map);
 	assert_int_equal(out.a, in->a);
 	assert_int_equal(out.b, in->b);
 	assert_int_equal(out.c, in->c);
@@ -76,7 +82,7 @@ static void messages_come_back(void **state)
 	(void)state;
 	fill(&dice, body, sizeof(body));
 	for (int i = 0; i < MESSAGES; i++) {
-		message = some_message(&dice, body, WIRE_HELLO + i % WIRE_BYE);
+		message = some_message(&dice, body, WIRE_HELLO + i % WIRE_LAST);
 		check_message(&message);
 	}
 }
@@ -126,14 +132,14 @@ static void damaged_heads_of_messages_are_refused(void **state)
 		else if (bit < 8 * 6)
 			assert_int_equal(rc, -EPROTO);
 		else if (!rc)
-			assert_in_range(out.type, WIRE_HELLO, WIRE_BYE);
+			assert_in_range(out.type, WIRE_HELLO, WIRE_LAST);
 		whole[bit / 8] ^= 1u << bit % 8;
 	}
 }
 
 static void unknown_messages_are_refused(void **state)
 {
-	static const uint16_t unknown[] = {0, WIRE_BYE + 1, 0x101, 0xffff};
+	static const uint16_t unknown[] = {0, WIRE_LAST + 1, 0x101, 0xffff};
 	uint8_t buf[WIRE_HEADER];
 	struct wire_message in = {.type = WIRE_END, .body = buf}, out;
 

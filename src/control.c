@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: MIT
+ * Control messages to one peer: each is sent until it is acknowledged, and handled once. */
+#include "control.h"
+#include "context.h"
+#include <errno.h>
+#include <stdlib.h>
+
+#define MS             1000000ll
+#define RESEND         (10 * MS) /* after the first try; then twice as long, ... */
+#define RESEND_DOUBLES 5         /* ... so many times */
+#define ACK_DELAY      (1 * MS)  /* something else may carry it */
+#define PING_INTERVAL  (50 * MS)
+#define ERRORS_BAD     3           /* in a row, of a rail that nothing gets through */
+#define ERRORS_SILENCE (1000 * MS) /* errors on all rails, and silence for that long: dead */
+
+int control_note(struct kvr *kvr, struct peer *peer, const struct wire_message *message)
+{
+	struct note *note = TAILQ_FIRST(&kvr->spare_notes);
+
+	if (peer->state == PEER_DEAD)
+		return -EHOSTUNREACH;
+	if (note)
+		TAILQ_REMOVE(&kvr->spare_notes, note, link);
+	else if (!(note = malloc(sizeof(*note))))
+		return -ENOMEM;
+	*note = (struct note){.message = *message};
+	peer->bodies += message->body_len != 0;
+	TAILQ_INSERT_TAIL(&peer->outbox, note, link);
+	peer_activate(kvr, peer);
+	return 0;
+}
+
+static void recycle(struct kvr *kvr, struct peer *peer, struct note_queue *queue, struct note *note)
+{
+	peer->bodies -= note->message.body_len != 0;
+	TAILQ_REMOVE(queue, note, link);
+	TAILQ_INSERT_HEAD(&kvr->spare_notes, note, link);
+}
+
+void control_drop(struct kvr *kvr, struct peer *peer)
+{
+	struct note *note;
+
+	while ((note = TAILQ_FIRST(&peer->outbox)))
+		recycle(kvr, peer, &peer->outbox, note);
+	while ((note = TAILQ_FIRST(&peer->unacknowledged)))
+		recycle(kvr, peer, &peer->unacknowledged, note);
+	peer->owes_at = 0;
+}
+
+/* The numbers stay in the order: an empty message says as little. */
+void control_drop_bodies(struct kvr *kvr, struct peer *peer)
+{
+	struct note_queue *queues[] = {&peer->outbox, &peer->unacknowledged};
+	struct note *note;
+
+	(void)kvr;
+	for (int q = 0; q < 2; q++)
+		TAILQ_FOREACH(note, queues[q], link)
+	if (note->message.type == WIRE_CHUNK && note->message.body_len) {
+		note->message.body_len = 0;
+		peer->bodies--;
+	}
+}
+
+bool control_is_quiet(const struct peer *peer)
+{
+	return TAILQ_EMPTY(&peer->outbox) && TAILQ_EMPTY(&peer->unacknowledged);
+}
+
+/* Sends on one rail. An error counts against the rail's path. */
+static int send_on(struct kvr *kvr, struct peer *peer, unsigned int r, struct wire_message *message)
+{
+	uint64_t to;
+	int rc = peer_address(kvr, peer, r, &to);
+
+	if (rc) {
+		peer->path[r].errors += ERRORS_BAD;
+		return rc;
+	}
+	message->to = peer->index_there;
+	message->instance = kvr->instance;
+	message->got = peer->channel.theirs;
+	rc = rail_send(&kvr->rails[r], message, to, peer);
+	if (!rc)
+		peer->sends_in_flight++;
+	else if (rc != -EAGAIN)
+		peer->path[r].errors++;
+	return rc;
+}
+
+/* Sends on the first rail that takes it, from `first` on, better ones before bad ones. */
+static int send_anywhere(struct kvr *kvr, struct peer *peer, unsigned int first,
+                         struct wire_message *message)
+{
+	unsigned int n = kvr->rail_count, r;
+	int rc = -EAGAIN;
+
+	for (unsigned int i = 0; i < 2 * n; i++) {
+		r = (first + i) % n;
+		if ((peer->path[r].errors < ERRORS_BAD) != (i < n))
+			continue;
+		rc = send_on(kvr, peer, r, message);
+		if (!rc)
+			break;
+	}
+	return rc;
+}
+
+static void send_note(struct kvr *kvr, struct peer *peer, struct note *note)
+{
+	uint32_t doubles = note->tries < RESEND_DOUBLES ? note->tries : RESEND_DOUBLES;
+
+	if (send_anywhere(kvr, peer, peer->index + note->tries, &note->message))
+		return;
+	peer->owes_at = 0;
+	note->tries++;
+	note->due = kvr->now + (RESEND << doubles);
+}
+
+static void send_new(struct kvr *kvr, struct peer *peer)
+{
+	struct note *note;
+
+	while ((note = TAILQ_FIRST(&peer->outbox)) && channel_has_room(&peer->channel)) {
+		/* Before it has told us its index, a peer would not know whose message it is. */
+		if (peer->index_there == PEER_NOBODY && note->message.type != WIRE_HELLO)
+			return;
+		note->message.number = peer->channel.next;
+		send_note(kvr, peer, note);
+		if (!note->tries)
+			return;
+		channel_number(&peer->channel);
+		TAILQ_REMOVE(&peer->outbox, note, link);
+		TAILQ_INSERT_TAIL(&peer->unacknowledged, note, link);
+	}
+}
+
+static void send_again(struct kvr *kvr, struct peer *peer)
+{
+	struct note *note;
+
+	TAILQ_FOREACH(note, &peer->unacknowledged, link)
+	if (kvr->now >= note->due)
+		send_note(kvr, peer, note);
+}
+
+static void send_acknowledgement(struct kvr *kvr, struct peer *peer)
+{
+	struct wire_message message = {.type = WIRE_ACK};
+
+	if (peer->owes_at && kvr->now >= peer->owes_at && peer->index_there != PEER_NOBODY &&
+	    !send_anywhere(kvr, peer, peer->index, &message))
+		peer->owes_at = 0;
+}
+
+static bool is_wanted(const struct kvr *kvr, const struct peer *peer)
+{
+	/* One that does not close yet may be busy with something else: kvr_close has patience. */
+	if (peer->bye_sent)
+		return false;
+	return !control_is_quiet(peer) || !TAILQ_EMPTY(&peer->posting) ||
+	       !TAILQ_EMPTY(&peer->awaiting) || !TAILQ_EMPTY(&peer->draining) ||
+	       peer_is_awaited(kvr, peer);
+}
+
+bool control_is_idle(const struct kvr *kvr, const struct peer *peer)
+{
+	return !is_wanted(kvr, peer) && control_is_quiet(peer) && !peer->owes_at;
+}
+
+static bool has_only_errors(const struct kvr *kvr, const struct peer *peer)
+{
+	for (unsigned int r = 0; r < kvr->rail_count; r++)
+		if (peer->path[r].errors < ERRORS_BAD)
+			return false;
+	return true;
+}
+
+/* Asks a silent peer over the next rail; its HELLO is a question in itself. */
+static void ask(struct kvr *kvr, struct peer *peer)
+{
+	struct wire_message message = {.type = WIRE_PING};
+
+	if (kvr->now < peer->ping_at || kvr->now - peer->heard_at < PING_INTERVAL)
+		return;
+	peer->ping_at = kvr->now + PING_INTERVAL;
+	peer->ping_rail = (peer->ping_rail + 1) % kvr->rail_count;
+	if (peer->index_there != PEER_NOBODY)
+		send_on(kvr, peer, peer->ping_rail, &message);
+}
+
+static int check_alive(struct kvr *kvr, struct peer *peer)
+{
+	int64_t bound = kvr->config.peer_timeout_ms * MS, silent;
+	bool lost = has_only_errors(kvr, peer);
+
+	if (is_wanted(kvr, peer))
+		ask(kvr, peer);
+	else if (!peer->bye_sent || !(peer->bye_received || lost))
+		peer->heard_at = kvr->now;
+	silent = kvr->now - peer->heard_at;
+	return silent > bound || (silent > ERRORS_SILENCE && lost) ? -EHOSTUNREACH : 0;
+}
+
+int control_serve(struct kvr *kvr, struct peer *peer, const struct rail **rail)
+{
+	send_new(kvr, peer);
+	send_again(kvr, peer);
+	send_acknowledgement(kvr, peer);
+	*rail = &kvr->rails[peer->ping_rail];
+	return check_alive(kvr, peer);
+}
+
+static void forget_acknowledged(struct kvr *kvr, struct peer *peer)
+{
+	struct note *note, *next;
+
+	for (note = TAILQ_FIRST(&peer->unacknowledged); note; note = next) {
+		next = TAILQ_NEXT(note, link);
+		if (channel_is_acknowledged(&peer->channel, note->message.number))
+			recycle(kvr, peer, &peer->unacknowledged, note);
+	}
+}
+
+bool control_receive(struct kvr *kvr, struct peer *peer, unsigned int r,
+                     const struct wire_message *message)
+{
+	struct wire_message pong = {
+		.type = WIRE_PONG, .a = message->a, .b = message->b, .c = message->c};
+
+	peer->heard_at = kvr->now;
+	peer->path[r].errors = 0;
+	channel_acknowledge(&peer->channel, &message->got);
+	forget_acknowledged(kvr, peer);
+	if (message->type == WIRE_PING)
+		send_on(kvr, peer, r, &pong);
+	if (!wire_is_numbered(message->type))
+		return false;
+	/* Whose body it was waits for it. */
+	if (!peer->owes_at || message->body_len)
+		peer->owes_at = kvr->now + (message->body_len ? 0 : ACK_DELAY);
+	peer_activate(kvr, peer);
+	return channel_receive(&peer->channel, message->number);
+}
+
+void control_on_sent(struct kvr *kvr, struct peer *peer, unsigned int r, int error)
+{
+	struct note *note;
+
+	peer->sends_in_flight--;
+	if (!error)
+		return;
+	/* Which message it was does not matter: a moment later all go again. */
+	peer->path[r].errors++;
+	TAILQ_FOREACH(note, &peer->unacknowledged, link)
+	if (note->due > kvr->now + ACK_DELAY)
+		note->due = kvr->now + ACK_DELAY;
+	peer_activate(kvr, peer);
+}

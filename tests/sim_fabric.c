@@ -1,0 +1,420 @@
+/* SPDX-License-Identifier: MIT
+ * A fabric that exists only in the simulated world: its NICs, their memory and their queues. */
+#include "sim_fabric.h"
+#include "sim_alloc.h"
+#include "sim_faults.h"
+#include "sim_world.h"
+#include <errno.h>
+#include <string.h>
+
+struct sim_fabric sim;
+
+/* As an endpoint's name travels. */
+struct name {
+	uint32_t magic, rank, index, life;
+	uint8_t rest[16];
+};
+
+#define NAME_MAGIC 0x6d697372
+
+static struct fabric_nic *first_nic(void)
+{
+	return &sim.nic[0][0];
+}
+
+#define for_each_nic(n) for (n = first_nic(); n < first_nic() + SIM_RANKS * SIM_RAILS; n++)
+
+void sim_fabric_open(struct dice *dice)
+{
+	struct fabric_nic *nic;
+	int64_t latency = world_span(dice, 2 * US, 50 * US);
+	int64_t jitter = dice_chance(dice, 80) ? world_span(dice, US, 200 * US) : 0;
+	double ns_per_byte = world_span(dice, 100, 10000) / 1000.0;
+
+	memset(&sim, 0, sizeof(sim));
+	sim.virtual_addresses = dice_chance(dice, 60);
+	sim.queue = dice_chance(dice, 70) ? 1024 : 4 + dice_roll(dice, 60);
+	for_each_nic(nic)
+	{
+		nic->rank = (nic - first_nic()) / SIM_RAILS;
+		nic->index = (nic - first_nic()) % SIM_RAILS;
+		nic->ns_per_byte = ns_per_byte;
+		nic->latency = latency;
+		nic->jitter = jitter;
+	}
+	TAILQ_INIT(&sim.flying);
+}
+
+void sim_fabric_close(void)
+{
+	struct fabric_nic *nic;
+
+	travel_close();
+	for_each_nic(nic) free(nic->held);
+}
+
+void nic_set_state(struct fabric_nic *nic, enum nic_state state)
+{
+	static const char *const names[] = {"up", "down", "a hole"};
+	size_t n = nic->held_count;
+
+	world_trace("rail %u.%u is %s", nic->rank, nic->index, names[state]);
+	nic->state = state;
+	if (state == NIC_DOWN && nic->is_open && dice_chance(&world.dice, 30)) /* of the device */
+		nic_push(nic, &(struct fabric_event){.error = -EIO});
+	nic->held_count = 0;
+	for (size_t i = 0; i < n; i++) /* again, and perhaps held again */
+		world_at(world.now + dice_roll(&world.dice, 100 * US), nic->held[i].fn,
+		         nic->held[i].op, nic->held[i].detail);
+}
+
+void sim_kill(unsigned int rank)
+{
+	world_trace("rank %u is dead", rank);
+	for (unsigned int i = 0; i < SIM_RAILS; i++) {
+		sim.nic[rank][i].dead = true;
+		travel_kill(&sim.nic[rank][i]);
+	}
+}
+
+static int sim_list(const char *provider, struct fabric_list *out, char why[FABRIC_WHY])
+{
+	unsigned int n = sim.rails[sim.opening];
+
+	(void)provider;
+	(void)why;
+	*out = (struct fabric_list){.provider = "sim", .count = n};
+	out->offers = calloc(n, sizeof(*out->offers));
+	if (!out->offers)
+		return -ENOMEM;
+	for (unsigned int i = 0; i < n; i++) {
+		out->offers[i].handle = &sim.nic[sim.opening][i];
+		snprintf(out->offers[i].name, sizeof(out->offers[i].name), "sim%u", i);
+	}
+	return 0;
+}
+
+static void sim_list_close(struct fabric_list *list)
+{
+	free(list->offers);
+}
+
+/* An endpoint begins, with a name that none had before. */
+static void start_endpoint(struct fabric_nic *nic)
+{
+	nic->is_open = true;
+	nic->life++;
+	nic->sends = 0;
+	nic->cq_first = nic->cq_count = 0;
+	nic->receive_first = nic->receive_count = 0;
+	TAILQ_INIT(&nic->backlog);
+	TAILQ_INIT(&nic->waiting);
+}
+
+static int sim_open(const struct fabric_offer *offer, const struct fabric_limits *limits,
+                    struct fabric_nic **out, char why[FABRIC_WHY])
+{
+	struct fabric_nic *nic = offer->handle;
+
+	(void)why;
+	nic->sends_max = limits->sends < sim.queue ? limits->sends : sim.queue;
+	nic->receives_max = limits->receives;
+	nic->cq_room = 4 * (limits->sends + limits->receives);
+	nic->cq = calloc(nic->cq_room, sizeof(*nic->cq));
+	nic->receives = calloc(nic->receives_max, sizeof(*nic->receives));
+	if (!nic->cq || !nic->receives)
+		return -ENOMEM;
+	start_endpoint(nic);
+	*out = nic;
+	return 0;
+}
+
+static void sim_shut(struct fabric_nic *nic)
+{
+	if (!nic->is_open)
+		return;
+	nic->is_open = false;
+	travel_shut(nic);
+	nic->cq_count = nic->receive_count = 0;
+	travel_drop(&nic->backlog);
+	travel_drop(&nic->waiting);
+}
+
+static void sim_close(struct fabric_nic *nic)
+{
+	sim_shut(nic);
+	if (nic->mrs)
+		world_violation("rail %u.%u is closed with memory registered", nic->rank,
+		                nic->index);
+	free(nic->cq);
+	free(nic->receives);
+	free(nic->av);
+	nic->cq = NULL;
+	nic->receives = NULL;
+	nic->av = NULL;
+	nic->av_count = nic->av_room = 0;
+}
+
+static ssize_t sim_address(struct fabric_nic *nic, void *buf, size_t len)
+{
+	struct name name = {NAME_MAGIC, nic->rank, nic->index, nic->life, {0}};
+
+	if (len < sizeof(name))
+		return -ENOSPC;
+	memcpy(buf, &name, sizeof(name));
+	return sizeof(name);
+}
+
+static int sim_insert(struct fabric_nic *nic, const void *address, uint64_t *peer)
+{
+	struct destination *av;
+	struct name name;
+
+	memcpy(&name, address, sizeof(name));
+	if (name.magic != NAME_MAGIC || name.rank >= SIM_RANKS || name.index >= SIM_RAILS) {
+		world_violation("an address that no endpoint has is inserted");
+		return -EADDRNOTAVAIL;
+	}
+	alloc_note_other(); /* on a peer's first use of a rail */
+	if (nic->av_count == nic->av_room) {
+		nic->av_room = nic->av_room ? 2 * nic->av_room : 8;
+		av = realloc(nic->av, nic->av_room * sizeof(*av));
+		if (!av)
+			return -ENOMEM;
+		nic->av = av;
+	}
+	nic->av[nic->av_count] = (struct destination){&sim.nic[name.rank][name.index], name.life};
+	*peer = nic->av_count++;
+	return 0;
+}
+
+static void sim_remove(struct fabric_nic *nic, uint64_t peer)
+{
+	if (peer >= nic->av_count)
+		world_violation("an address is removed that was not inserted");
+}
+
+static const struct fabric_mr *find_key(const struct fabric_nic *nic, uint64_t key)
+{
+	const struct fabric_mr *mr = nic->mrs;
+
+	while (mr && mr->key != key)
+		mr = mr->next;
+	return mr;
+}
+
+/* The same for all NICs of a rank, and nothing that differs from run to run. */
+static uint64_t base_of(const struct fabric_nic *nic, const uint8_t *addr)
+{
+	const struct fabric_nic *other;
+	const struct fabric_mr *mr;
+
+	for (unsigned int i = 0; i < SIM_RAILS; i++) {
+		other = &sim.nic[nic->rank][i];
+		for (mr = other->mrs; mr; mr = mr->next)
+			if (addr >= mr->addr && addr < mr->addr + mr->len)
+				return mr->base + (addr - mr->addr);
+	}
+	sim.last_base += 1ull << 32;
+	return sim.last_base;
+}
+
+static int sim_reg(struct fabric_nic *nic, void *addr, size_t len, uint64_t key,
+                   struct fabric_mr **out)
+{
+	struct fabric_mr *mr = calloc(1, sizeof(*mr));
+
+	if (!mr)
+		return -ENOMEM;
+	*mr = (struct fabric_mr){.nic = nic, .addr = addr, .len = len, .key = key};
+	if (sim.virtual_addresses) {
+		sim.last_key += 1 + dice_roll(&world.dice, 1000);
+		mr->key = sim.last_key;
+		mr->base = base_of(nic, addr);
+	}
+	if (find_key(nic, mr->key)) {
+		world_violation("key %llu is registered twice on rail %u.%u",
+		                (unsigned long long)mr->key, nic->rank, nic->index);
+		free(mr);
+		return -EINVAL;
+	}
+	mr->next = nic->mrs;
+	nic->mrs = mr;
+	*out = mr;
+	return 0;
+}
+
+static int sim_dereg(struct fabric_mr *mr)
+{
+	struct fabric_mr **at = &mr->nic->mrs;
+
+	while (*at != mr)
+		at = &(*at)->next;
+	*at = mr->next;
+	free(mr);
+	return 0;
+}
+
+static uint64_t sim_key(const struct fabric_mr *mr)
+{
+	return mr->key;
+}
+
+static uint64_t sim_base(const struct fabric_nic *nic, const void *addr)
+{
+	return sim.virtual_addresses ? base_of(nic, addr) : 0;
+}
+
+static int refuse(struct fabric_nic *nic, uint64_t peer)
+{
+	if (!nic->is_open || peer >= nic->av_count) {
+		world_violation("rail %u.%u: a post to a shut endpoint, or to nobody", nic->rank,
+		                nic->index);
+		return -EINVAL;
+	}
+	if (nic->sends >= nic->sends_max)
+		return -EAGAIN;
+	if (nic->state == NIC_DOWN && !nic->dead && dice_chance(&world.dice, 30)) {
+		world.faults++;
+		return -ENETDOWN;
+	}
+	if (dice_chance(&world.dice, faults.again)) {
+		world.faults++;
+		sim.on_news(nic->rank);
+		return -EAGAIN;
+	}
+	return 0;
+}
+
+static bool is_inside(const struct fabric_mr *mr, const uint8_t *at, uint64_t len)
+{
+	return at >= mr->addr && len <= mr->len && at <= mr->addr + mr->len - len;
+}
+
+static int post_rma(struct fabric_nic *nic, enum sim_kind kind, const struct fabric_rma *rma,
+                    struct fabric_op *user)
+{
+	struct sim_op *op;
+	int rc;
+
+	alloc_begin_post();
+	if ((rc = refuse(nic, rma->peer)))
+		return rc;
+	if (rma->mr->nic != nic || !is_inside(rma->mr, rma->local, rma->len)) {
+		world_violation("rail %u.%u: a post from memory that is not registered there",
+		                nic->rank, nic->index);
+		return -EINVAL;
+	}
+	op = travel_new(nic, kind, user);
+	op->to = nic->av[rma->peer].nic;
+	op->to_life = nic->av[rma->peer].life;
+	op->local = rma->local;
+	op->len = rma->len;
+	op->remote = rma->remote;
+	op->key = rma->key;
+	op->notify = kind == SIM_WRITE && rma->notify;
+	op->immediate = rma->immediate;
+	travel_start(op);
+	alloc_end_post();
+	return 0;
+}
+
+static int sim_write(struct fabric_nic *nic, const struct fabric_rma *rma, struct fabric_op *user)
+{
+	return post_rma(nic, SIM_WRITE, rma, user);
+}
+
+static int sim_read(struct fabric_nic *nic, const struct fabric_rma *rma, struct fabric_op *user)
+{
+	return post_rma(nic, SIM_READ, rma, user);
+}
+
+static int sim_send(struct fabric_nic *nic, const void *buf, size_t len, struct fabric_mr *mr,
+                    uint64_t peer, struct fabric_op *user)
+{
+	struct sim_op *op;
+	int rc;
+
+	alloc_note_other();
+	if ((rc = refuse(nic, peer)))
+		return rc;
+	if (mr->nic != nic || !is_inside(mr, buf, len)) {
+		world_violation("a message from memory that is not registered");
+		return -EINVAL;
+	}
+	op = travel_new(nic, SIM_SEND, user);
+	op->to = nic->av[peer].nic;
+	op->to_life = nic->av[peer].life;
+	op->len = len;
+	op->copy = malloc(len);
+	if (!op->copy)
+		abort();
+	memcpy(op->copy, buf, len);
+	travel_start(op);
+	return 0;
+}
+
+static int sim_recv(struct fabric_nic *nic, void *buf, size_t len, struct fabric_mr *mr,
+                    struct fabric_op *user)
+{
+	size_t at = (nic->receive_first + nic->receive_count) % nic->receives_max;
+
+	(void)mr;
+	if (nic->receive_count == nic->receives_max || dice_chance(&world.dice, faults.again))
+		return -EAGAIN;
+	nic->receives[at] = (struct receive){buf, len, user};
+	nic->receive_count++;
+	travel_receive(nic);
+	return 0;
+}
+
+void nic_push(struct fabric_nic *nic, const struct fabric_event *event)
+{
+	if (nic->cq_count == nic->cq_room) {
+		world_violation("the completion queue of rail %u.%u overruns", nic->rank,
+		                nic->index);
+		return;
+	}
+	world_digest(nic->rank * SIM_RAILS + nic->index);
+	world_digest((uint64_t)event->immediate << 32 | event->len << 2 | event->kind);
+	nic->cq[(nic->cq_first + nic->cq_count++) % nic->cq_room] = *event;
+	sim.on_news(nic->rank);
+}
+
+static int sim_poll(struct fabric_nic *nic, struct fabric_event *events, int max)
+{
+	int n = 0;
+
+	alloc_note_other();
+	if (!TAILQ_EMPTY(&nic->waiting))
+		travel_serve(nic);
+	if (nic->cq_count && max > 1 && dice_chance(&world.dice, 20))
+		max = 1 + dice_roll(&world.dice, max);
+	for (; n < max && nic->cq_count; n++) {
+		events[n] = nic->cq[nic->cq_first];
+		nic->cq_first = (nic->cq_first + 1) % nic->cq_room;
+		nic->cq_count--;
+	}
+	return n;
+}
+
+const struct fabric_ops sim_fabric_ops = {
+	.simulated = true,
+	.list = sim_list,
+	.list_close = sim_list_close,
+	.open = sim_open,
+	.shut = sim_shut,
+	.close = sim_close,
+	.address = sim_address,
+	.insert = sim_insert,
+	.remove = sim_remove,
+	.reg = sim_reg,
+	.dereg = sim_dereg,
+	.key = sim_key,
+	.base = sim_base,
+	.write = sim_write,
+	.read = sim_read,
+	.send = sim_send,
+	.recv = sim_recv,
+	.poll = sim_poll,
+};
