@@ -67,7 +67,7 @@ static double run(long messages)
 
 int main(int argc, char **argv)
 {
-	double rate, sum, least;
+	double rate, sum, least, began, took, longest;
 	int rank, ranks;
 
 	MPI_Init(&argc, &argv);
@@ -85,12 +85,16 @@ int main(int argc, char **argv)
 		MPI_Abort(MPI_COMM_WORLD, 1);
 	fill();
 	MPI_Barrier(MPI_COMM_WORLD);
+	began = MPI_Wtime();
 	rate = run(atol(argv[1]));
+	took = MPI_Wtime() - began;
+	MPI_Reduce(&took, &longest, 1, MPI_DOUBLE, MPI_MAX, 0, MPI_COMM_WORLD);
 	MPI_Reduce(&rate, &least, 1, MPI_DOUBLE, MPI_MIN, 0, MPI_COMM_WORLD);
 	rate = is_sender ? 0 : rate; /* counted where it arrives */
 	MPI_Reduce(&rate, &sum, 1, MPI_DOUBLE, MPI_SUM, 0, MPI_COMM_WORLD);
 	if (!rank)
-		printf("%.3f\n", least < 0 ? -1 : sum);
+		printf("%.3f %.3f\n", least < 0 ? -1 : sum,
+		       atof(argv[1]) * MESSAGE * 8 * (ranks / 2) / longest / 1e9);
 	free(buffers);
 	MPI_Finalize();
 	return !rank && least < 0;
