@@ -12,56 +12,64 @@ static bool op_is_solid(const struct kvr_op *op)
 	return op->count == 1 || (op->local_stride == op->len && op->remote_stride == op->len);
 }
 
-/* The unbroken stretch at the cursor. */
-static struct stripe_piece stretch(const struct stripe_cursor *c)
+/* The bytes of the unbroken stretch at the cursor. */
+static uint64_t stretch(const struct stripe_cursor *c, const struct kvr_op *op)
 {
-	const struct kvr_op *op = &c->ops[c->op];
-	uint64_t len = op_is_solid(op) ? op->len * op->count : op->len;
+	return (op_is_solid(op) ? op->len * op->count : op->len) - c->done;
+}
 
+static struct stripe_piece piece_at(const struct stripe_cursor *c, const struct kvr_op *op)
+{
 	return (struct stripe_piece){
 		.local = op->local,
 		.remote = op->remote,
 		.local_offset = op->local_offset + c->run * op->local_stride + c->done,
 		.remote_offset = op->remote_offset + c->run * op->remote_stride + c->done,
-		.len = len - c->done,
 	};
 }
 
-static void skip(struct stripe_cursor *c, uint64_t bytes)
+/* Gives up to `most` bytes of the stretch at the cursor to the piece. */
+static void extend(struct stripe_cursor *c, const struct kvr_op *op, uint64_t most,
+                   struct stripe_piece *piece)
 {
-	const struct kvr_op *op = &c->ops[c->op];
-	bool solid = op_is_solid(op);
+	uint64_t len = stretch(c, op);
 
-	c->done += bytes;
-	if (c->done < (solid ? op->len * op->count : op->len))
+	if (len > most) {
+		c->done += most;
+		piece->len += most;
 		return;
+	}
+	piece->len += len;
 	c->done = 0;
-	if (!solid && ++c->run < op->count)
+	if (++c->run < op->count && !op_is_solid(op))
 		return;
 	c->run = 0;
 	c->op++;
 }
 
+/* Whether what is at the cursor touches the end of the piece on both sides. */
+static bool continues(const struct stripe_cursor *c, const struct kvr_op *op,
+                      const struct stripe_piece *piece)
+{
+	return op->local_offset + c->run * op->local_stride == piece->local_offset + piece->len &&
+	       op->remote_offset + c->run * op->remote_stride ==
+	               piece->remote_offset + piece->len &&
+	       op->local == piece->local && op->remote == piece->remote;
+}
+
 bool stripe_next(struct stripe_cursor *c, uint64_t cut, struct stripe_piece *out)
 {
-	struct stripe_piece more;
+	const struct kvr_op *op = &c->ops[c->op];
 
 	if (c->op == c->n)
 		return false;
-	*out = stretch(c);
-	if (out->len > cut)
-		out->len = cut;
-	skip(c, out->len);
+	*out = piece_at(c, op);
+	extend(c, op, cut, out);
 	while (out->len < cut && c->op < c->n) {
-		more = stretch(c);
-		if (more.local != out->local || more.remote != out->remote ||
-		    more.local_offset != out->local_offset + out->len ||
-		    more.remote_offset != out->remote_offset + out->len)
+		op = &c->ops[c->op];
+		if (!continues(c, op, out))
 			break;
-		if (more.len > cut - out->len)
-			more.len = cut - out->len;
-		out->len += more.len;
-		skip(c, more.len);
+		extend(c, op, cut - out->len, out);
 	}
 	return true;
 }
