@@ -25,9 +25,18 @@ void pace_post(struct pace *, uint64_t len, int64_t now);
 void pace_complete(struct pace *, uint64_t len, int64_t now);
 void pace_fail(struct pace *, uint64_t len, int64_t now);
 
-/* Whether rail r of n should take a piece of len bytes now, of `left` (len included) that all may
- * take. True for at least one of those that are not out, so that nothing waits for ever. A rail
- * without history is taken to be like the mean of the others. */
-bool pace_takes(const struct pace *, unsigned int n, unsigned int r, uint64_t len, uint64_t left);
+/* What all the rails to a peer do together. Good until pieces end, and not wrong then, but old. */
+struct pace_view {
+	const struct pace *all;
+	unsigned int n, usable; /* usable: not out */
+	double mean;  /* what a rail without history is taken to do; 1 where none has any */
+	double total; /* of those that are usable */
+};
+
+struct pace_view pace_look(const struct pace *, unsigned int n);
+
+/* Whether rail r should take a piece of len bytes now, of `left` (len included) that all may take.
+ * True for at least one of those that are not out, so that nothing waits for ever. */
+bool pace_takes(const struct pace_view *, unsigned int r, uint64_t len, uint64_t left);
 
 #endif
