@@ -12,27 +12,22 @@ static bool op_is_solid(const struct kvr_op *op)
 	return op->count == 1 || (op->local_stride == op->len && op->remote_stride == op->len);
 }
 
-/* The bytes of the unbroken stretch at the cursor. */
-static uint64_t stretch(const struct stripe_cursor *c, const struct kvr_op *op)
+static void begin_piece(const struct stripe_cursor *c, const struct kvr_op *op,
+                        struct stripe_piece *out)
 {
-	return (op_is_solid(op) ? op->len * op->count : op->len) - c->done;
+	out->local = op->local;
+	out->remote = op->remote;
+	out->local_offset = op->local_offset + c->run * op->local_stride + c->done;
+	out->remote_offset = op->remote_offset + c->run * op->remote_stride + c->done;
+	out->len = 0;
 }
 
-static struct stripe_piece piece_at(const struct stripe_cursor *c, const struct kvr_op *op)
-{
-	return (struct stripe_piece){
-		.local = op->local,
-		.remote = op->remote,
-		.local_offset = op->local_offset + c->run * op->local_stride + c->done,
-		.remote_offset = op->remote_offset + c->run * op->remote_stride + c->done,
-	};
-}
-
-/* Gives up to `most` bytes of the stretch at the cursor to the piece. */
+/* Gives at most so many bytes of the stretch at the cursor to the piece. */
 static void extend(struct stripe_cursor *c, const struct kvr_op *op, uint64_t most,
                    struct stripe_piece *piece)
 {
-	uint64_t len = stretch(c, op);
+	bool solid = op_is_solid(op);
+	uint64_t len = (solid ? op->len * op->count : op->len) - c->done;
 
 	if (len > most) {
 		c->done += most;
@@ -41,7 +36,7 @@ static void extend(struct stripe_cursor *c, const struct kvr_op *op, uint64_t mo
 	}
 	piece->len += len;
 	c->done = 0;
-	if (++c->run < op->count && !op_is_solid(op))
+	if (!solid && ++c->run < op->count)
 		return;
 	c->run = 0;
 	c->op++;
@@ -63,14 +58,11 @@ bool stripe_next(struct stripe_cursor *c, uint64_t cut, struct stripe_piece *out
 
 	if (c->op == c->n)
 		return false;
-	*out = piece_at(c, op);
-	extend(c, op, cut, out);
-	while (out->len < cut && c->op < c->n) {
-		op = &c->ops[c->op];
-		if (!continues(c, op, out))
-			break;
+	begin_piece(c, op, out);
+	do {
 		extend(c, op, cut - out->len, out);
-	}
+		op = &c->ops[c->op];
+	} while (out->len < cut && c->op < c->n && continues(c, op, out));
 	return true;
 }
 
