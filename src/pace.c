@@ -54,11 +54,6 @@ struct pace_view pace_look(const struct pace *all, unsigned int n)
 	return view;
 }
 
-static double rate_of(const struct pace *pace, double mean)
-{
-	return pace->rate > 0 ? pace->rate : mean;
-}
-
 /* When the rails but r would be done with `left` if it could be split at will. One that is busy for
  * longer than that takes none of it; without such rails it is done earlier, and so on. */
 static double others_done(const struct pace_view *view, unsigned int r, double left)
@@ -70,7 +65,7 @@ static double others_done(const struct pace_view *view, unsigned int r, double l
 		bytes = left;
 		rate = 0;
 		for (unsigned int i = 0; i < view->n; i++) {
-			double own = rate_of(&all[i], view->mean),
+			double own = pace_rate(&all[i], view->mean),
 			       queued = (double)all[i].in_flight;
 
 			if (i == r || all[i].out || queued >= limit * own)
@@ -94,21 +89,18 @@ static double other_done(const struct pace_view *view, unsigned int r, double le
 	for (unsigned int i = 0; i < view->n; i++) {
 		if (i == r || all[i].out)
 			continue;
-		done = ((double)all[i].in_flight + len) / rate_of(&all[i], view->mean);
+		done = ((double)all[i].in_flight + len) / pace_rate(&all[i], view->mean);
 		if (done < best)
 			best = done;
 	}
 	return best;
 }
 
-bool pace_takes(const struct pace_view *view, unsigned int r, uint64_t len, uint64_t left)
+bool pace_takes_late(const struct pace_view *view, unsigned int r, uint64_t len, uint64_t left)
 {
 	const struct pace *pace = &view->all[r];
-	double done = (double)(pace->in_flight + len) / rate_of(pace, view->mean);
+	double done = (double)(pace->in_flight + len) / pace_rate(pace, view->mean);
 
-	/* Most pieces are far from the end. */
-	if (done * view->total <= (double)left)
-		return true;
 	return done <= others_done(view, r, (double)left) ||
 	       done <= other_done(view, r, (double)len);
 }

@@ -35,8 +35,25 @@ struct pace_view {
 
 struct pace_view pace_look(const struct pace *, unsigned int n);
 
+static inline double pace_rate(const struct pace *pace, double mean)
+{
+	return pace->rate > 0 ? pace->rate : mean;
+}
+
+/* What pace_takes says towards the end. */
+bool pace_takes_late(const struct pace_view *, unsigned int r, uint64_t len, uint64_t left);
+
 /* Whether rail r should take a piece of len bytes now, of `left` (len included) that all may take.
  * True for at least one of those that are not out, so that nothing waits for ever. */
-bool pace_takes(const struct pace_view *, unsigned int r, uint64_t len, uint64_t left);
+static inline bool pace_takes(const struct pace_view *view, unsigned int r, uint64_t len,
+                              uint64_t left)
+{
+	const struct pace *pace = &view->all[r];
+
+	/* Most pieces are far from the end: together the rails need longer than r does. */
+	return (double)(pace->in_flight + len) * view->total <=
+	               (double)left * pace_rate(pace, view->mean) ||
+	       pace_takes_late(view, r, len, left);
+}
 
 #endif
