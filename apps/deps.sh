@@ -31,9 +31,10 @@ case $what in
 build) ;;
 tests)
 	debian="$debian libcmocka-dev clang libclang-rt-dev clang-format shellcheck iproute2
-		procps"
+		procps valgrind"
 	fedora="$fedora libcmocka-devel libasan libubsan libtsan clang compiler-rt
-		clang-tools-extra ShellCheck iproute procps-ng"
+		clang-tools-extra ShellCheck iproute procps-ng valgrind
+		valgrind-devel"
 	modules="$modules cmocka"
 	commands="$commands clang-format shellcheck ip pgrep"
 	;;
@@ -61,8 +62,8 @@ missing_packages()
 	done
 }
 
-# What is missing, whatever the system and wherever it came from. clang itself is not asked for:
-# without it only the fuzz targets are skipped.
+# What is missing, whatever the system and wherever it came from. clang and valgrind are not
+# asked for: without them only their tests are skipped.
 missing_parts()
 {
 	PATH=$PATH:$amazon/openmpi/bin

@@ -36,40 +36,37 @@ void pace_complete(struct pace *pace, uint64_t len, int64_t now)
 	}
 }
 
-/* What a rail without history is taken to do; 1 where none has any. */
-static double mean_rate(const struct pace *all, unsigned int n, unsigned int *usable)
+struct pace_view pace_look(const struct pace *all, unsigned int n)
 {
+	struct pace_view view = {.all = all, .n = n};
 	unsigned int known = 0;
 	double sum = 0;
 
-	*usable = 0;
 	for (unsigned int i = 0; i < n; i++) {
-		*usable += !all[i].out;
+		view.usable += !all[i].out;
 		if (all[i].out || all[i].rate <= 0)
 			continue;
 		sum += all[i].rate;
 		known++;
 	}
-	return known ? sum / known : 1;
-}
-
-static double rate_of(const struct pace *pace, double mean)
-{
-	return pace->rate > 0 ? pace->rate : mean;
+	view.mean = known ? sum / known : 1;
+	view.total = view.mean * view.usable;
+	return view;
 }
 
 /* When the rails but r would be done with `left` if it could be split at will. One that is busy for
  * longer than that takes none of it; without such rails it is done earlier, and so on. */
-static double others_done(const struct pace *all, unsigned int n, unsigned int r, double mean,
-                          double left)
+static double others_done(const struct pace_view *view, unsigned int r, double left)
 {
+	const struct pace *all = view->all;
 	double limit = 1e300, bytes, rate, done;
 
 	for (;;) {
 		bytes = left;
 		rate = 0;
-		for (unsigned int i = 0; i < n; i++) {
-			double own = rate_of(&all[i], mean), queued = (double)all[i].in_flight;
+		for (unsigned int i = 0; i < view->n; i++) {
+			double own = pace_rate(&all[i], view->mean),
+			       queued = (double)all[i].in_flight;
 
 			if (i == r || all[i].out || queued >= limit * own)
 				continue;
@@ -84,30 +81,26 @@ static double others_done(const struct pace *all, unsigned int n, unsigned int r
 }
 
 /* When the best of the others would be done with one more piece. */
-static double other_done(const struct pace *all, unsigned int n, unsigned int r, double mean,
-                         double len)
+static double other_done(const struct pace_view *view, unsigned int r, double len)
 {
+	const struct pace *all = view->all;
 	double best = 1e300, done;
 
-	for (unsigned int i = 0; i < n; i++) {
+	for (unsigned int i = 0; i < view->n; i++) {
 		if (i == r || all[i].out)
 			continue;
-		done = ((double)all[i].in_flight + len) / rate_of(&all[i], mean);
+		done = ((double)all[i].in_flight + len) / pace_rate(&all[i], view->mean);
 		if (done < best)
 			best = done;
 	}
 	return best;
 }
 
-bool pace_takes(const struct pace *all, unsigned int n, unsigned int r, uint64_t len, uint64_t left)
+bool pace_takes_late(const struct pace_view *view, unsigned int r, uint64_t len, uint64_t left)
 {
-	unsigned int usable;
-	double mean = mean_rate(all, n, &usable), own = rate_of(&all[r], mean);
-	double done = (double)(all[r].in_flight + len) / own;
+	const struct pace *pace = &view->all[r];
+	double done = (double)(pace->in_flight + len) / pace_rate(pace, view->mean);
 
-	/* Most pieces are far from the end. */
-	if (done * mean * usable <= (double)left)
-		return true;
-	return done <= others_done(all, n, r, mean, (double)left) ||
-	       done <= other_done(all, n, r, mean, (double)len);
+	return done <= others_done(view, r, (double)left) ||
+	       done <= other_done(view, r, (double)len);
 }

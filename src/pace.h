@@ -25,9 +25,35 @@ void pace_post(struct pace *, uint64_t len, int64_t now);
 void pace_complete(struct pace *, uint64_t len, int64_t now);
 void pace_fail(struct pace *, uint64_t len, int64_t now);
 
-/* Whether rail r of n should take a piece of len bytes now, of `left` (len included) that all may
- * take. True for at least one of those that are not out, so that nothing waits for ever. A rail
- * without history is taken to be like the mean of the others. */
-bool pace_takes(const struct pace *, unsigned int n, unsigned int r, uint64_t len, uint64_t left);
+/* What all the rails to a peer do together. Good until pieces end, and not wrong then, but old. */
+struct pace_view {
+	const struct pace *all;
+	unsigned int n, usable; /* usable: not out */
+	double mean;  /* what a rail without history is taken to do; 1 where none has any */
+	double total; /* of those that are usable */
+};
+
+struct pace_view pace_look(const struct pace *, unsigned int n);
+
+static inline double pace_rate(const struct pace *pace, double mean)
+{
+	return pace->rate > 0 ? pace->rate : mean;
+}
+
+/* What pace_takes says towards the end. */
+bool pace_takes_late(const struct pace_view *, unsigned int r, uint64_t len, uint64_t left);
+
+/* Whether rail r should take a piece of len bytes now, of `left` (len included) that all may take.
+ * True for at least one of those that are not out, so that nothing waits for ever. */
+static inline bool pace_takes(const struct pace_view *view, unsigned int r, uint64_t len,
+                              uint64_t left)
+{
+	const struct pace *pace = &view->all[r];
+
+	/* Most pieces are far from the end: together the rails need longer than r does. */
+	return (double)(pace->in_flight + len) * view->total <=
+	               (double)left * pace_rate(pace, view->mean) ||
+	       pace_takes_late(view, r, len, left);
+}
 
 #endif

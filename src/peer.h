@@ -71,6 +71,9 @@ struct peer {
 	uint64_t left;                  /* bytes not posted yet, of all in posting */
 	int64_t probe_at;               /* ns; when to ask again after the first awaiting one */
 
+	struct pace_view view; /* of pace, at looked_at; ns */
+	int64_t looked_at;
+
 	_Atomic uint32_t remotes; /* open here */
 	bool active;
 	TAILQ_ENTRY(peer) link; /* in the context's list of active ones */

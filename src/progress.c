@@ -256,8 +256,10 @@ static bool post_on(struct kvr *kvr, struct rail *rail)
 		next = TAILQ_NEXT(peer, link);
 		if (transfer_post(kvr, peer, rail) != 1)
 			continue;
-		TAILQ_REMOVE(&kvr->active, peer, link);
-		TAILQ_INSERT_TAIL(&kvr->active, peer, link);
+		if (next) {
+			TAILQ_REMOVE(&kvr->active, peer, link);
+			TAILQ_INSERT_TAIL(&kvr->active, peer, link);
+		}
 		return true;
 	}
 	return false;

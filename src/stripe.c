@@ -12,29 +12,29 @@ static bool op_is_solid(const struct kvr_op *op)
 	return op->count == 1 || (op->local_stride == op->len && op->remote_stride == op->len);
 }
 
-/* The unbroken stretch at the cursor. */
-static struct stripe_piece stretch(const struct stripe_cursor *c)
+static void begin_piece(const struct stripe_cursor *c, const struct kvr_op *op,
+                        struct stripe_piece *out)
 {
-	const struct kvr_op *op = &c->ops[c->op];
-	uint64_t len = op_is_solid(op) ? op->len * op->count : op->len;
-
-	return (struct stripe_piece){
-		.local = op->local,
-		.remote = op->remote,
-		.local_offset = op->local_offset + c->run * op->local_stride + c->done,
-		.remote_offset = op->remote_offset + c->run * op->remote_stride + c->done,
-		.len = len - c->done,
-	};
+	out->local = op->local;
+	out->remote = op->remote;
+	out->local_offset = op->local_offset + c->run * op->local_stride + c->done;
+	out->remote_offset = op->remote_offset + c->run * op->remote_stride + c->done;
+	out->len = 0;
 }
 
-static void skip(struct stripe_cursor *c, uint64_t bytes)
+/* Gives at most so many bytes of the stretch at the cursor to the piece. */
+static void extend(struct stripe_cursor *c, const struct kvr_op *op, uint64_t most,
+                   struct stripe_piece *piece)
 {
-	const struct kvr_op *op = &c->ops[c->op];
 	bool solid = op_is_solid(op);
+	uint64_t len = (solid ? op->len * op->count : op->len) - c->done;
 
-	c->done += bytes;
-	if (c->done < (solid ? op->len * op->count : op->len))
+	if (len > most) {
+		c->done += most;
+		piece->len += most;
 		return;
+	}
+	piece->len += len;
 	c->done = 0;
 	if (!solid && ++c->run < op->count)
 		return;
@@ -42,27 +42,27 @@ static void skip(struct stripe_cursor *c, uint64_t bytes)
 	c->op++;
 }
 
+/* Whether what is at the cursor touches the end of the piece on both sides. */
+static bool continues(const struct stripe_cursor *c, const struct kvr_op *op,
+                      const struct stripe_piece *piece)
+{
+	return op->local_offset + c->run * op->local_stride == piece->local_offset + piece->len &&
+	       op->remote_offset + c->run * op->remote_stride ==
+	               piece->remote_offset + piece->len &&
+	       op->local == piece->local && op->remote == piece->remote;
+}
+
 bool stripe_next(struct stripe_cursor *c, uint64_t cut, struct stripe_piece *out)
 {
-	struct stripe_piece more;
+	const struct kvr_op *op = &c->ops[c->op];
 
 	if (c->op == c->n)
 		return false;
-	*out = stretch(c);
-	if (out->len > cut)
-		out->len = cut;
-	skip(c, out->len);
-	while (out->len < cut && c->op < c->n) {
-		more = stretch(c);
-		if (more.local != out->local || more.remote != out->remote ||
-		    more.local_offset != out->local_offset + out->len ||
-		    more.remote_offset != out->remote_offset + out->len)
-			break;
-		if (more.len > cut - out->len)
-			more.len = cut - out->len;
-		out->len += more.len;
-		skip(c, more.len);
-	}
+	begin_piece(c, op, out);
+	do {
+		extend(c, op, cut - out->len, out);
+		op = &c->ops[c->op];
+	} while (out->len < cut && c->op < c->n && continues(c, op, out));
 	return true;
 }
 

@@ -157,6 +157,16 @@ static bool lane_has_room(const struct peer *peer, const struct transfer *t)
 	       LANE_WINDOW;
 }
 
+/* As the rails are now: they change with what is completed, that is, between passes. */
+static const struct pace_view *look(const struct kvr *kvr, struct peer *peer)
+{
+	if (!peer->view.all || peer->looked_at != kvr->now) {
+		peer->view = pace_look(peer->pace, kvr->rail_count);
+		peer->looked_at = kvr->now;
+	}
+	return &peer->view;
+}
+
 static bool start(struct peer *peer, struct transfer *t)
 {
 	if (t->started)
@@ -177,7 +187,7 @@ static int post_piece(struct kvr *kvr, struct transfer *t, struct rail *rail)
 	int rc;
 
 	stripe_take(&cursor, &t->rule, &piece);
-	if (!pace_takes(t->peer->pace, kvr->rail_count, r, piece.len, t->peer->left))
+	if (!pace_takes(look(kvr, t->peer), r, piece.len, t->peer->left))
 		return -EAGAIN;
 	remote = &piece.remote->wire;
 	rma = (struct fabric_rma){

@@ -16,6 +16,10 @@ if(NOT KVRAIL_SANITIZE)
 	kvrail_check(check_readme check 60 sh ${dir}/check_readme.sh)
 	kvrail_check(check_seams check 60 sh ${dir}/check_seams.sh ${PROJECT_BINARY_DIR})
 	kvrail_check(check_fuzz fuzz 600 sh ${dir}/check_fuzz.sh)
+	if(CMAKE_BUILD_TYPE MATCHES "^Rel") # what the compiler did not optimize costs twice as much
+		kvrail_check(post_cost cost 120
+			sh ${dir}/post_cost.sh $<TARGET_FILE:post_cost>)
+	endif()
 	if(TARGET kvrail_program)
 		kvrail_check(test_slurm slurm 300
 			bash ${dir}/test_slurm.sh $<TARGET_FILE_DIR:kvrail_program>)
