@@ -69,3 +69,9 @@ add_executable(fault_matrix ${softefa_dir}/../fault_matrix.c ${softefa_dir}/../s
 	${softefa_dir}/../job.c ${softefa_dir}/../ranks.c ${softefa_dir}/shm.c)
 set_target_properties(fault_matrix PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR})
 target_link_libraries(fault_matrix PRIVATE kvrail_flags kvrail_objects)
+
+# Run by rates.sh, which is no test.
+add_executable(rail_share ${softefa_dir}/../rail_share.c ${softefa_dir}/../job.c
+	${softefa_dir}/../ranks.c)
+set_target_properties(rail_share PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR})
+target_link_libraries(rail_share PRIVATE kvrail_flags kvrail_objects)
