@@ -42,6 +42,7 @@ done
 set -- sh "$root/apps/mpirun.sh" -n 4 "$root/build/kvrail" replay --prefill 2 --decode 2 \
 	--model qwen2.5-0.5b --verify full "$@" ${trace:+"$trace"}
 if [ -z "${KVR_PROVIDER:-}" ] && [ -x "$root/build/softefa" ] &&
+	! ls /sys/class/infiniband/rdmap* >/dev/null 2>&1 &&
 	! "$root/build/kvrail" info --json 2>/dev/null | grep -q '"provider":"efa"'; then
 	cat >&2 <<'END'
 No EFA device is here: two emulated hosts get sixteen NICs each, by a software EFA under libfabric's

@@ -30,11 +30,12 @@ fi
 case $what in
 build) ;;
 tests)
-	debian="$debian libcmocka-dev clang libclang-rt-dev clang-format shellcheck iproute2"
+	debian="$debian libcmocka-dev clang libclang-rt-dev clang-format shellcheck iproute2
+		procps"
 	fedora="$fedora libcmocka-devel libasan libubsan libtsan clang compiler-rt
-		clang-tools-extra ShellCheck iproute"
+		clang-tools-extra ShellCheck iproute procps-ng"
 	modules="$modules cmocka"
-	commands="$commands clang-format shellcheck ip"
+	commands="$commands clang-format shellcheck ip pgrep"
 	;;
 *)
 	echo "usage: sh apps/deps.sh [build|tests]" >&2

@@ -13,7 +13,7 @@
 #define ACK_DELAY      (1 * MS)  /* something else may carry it */
 #define PING_INTERVAL  (50 * MS)
 #define ERRORS_BAD     3           /* in a row, of a rail that nothing gets through */
-#define ERRORS_SILENCE (1000 * MS) /* errors on all rails, and silence for that long: dead */
+#define ERRORS_SILENCE (1000 * MS) /* while closing, with errors on all rails */
 
 int control_note(struct kvr *kvr, struct peer *peer, const struct wire_message *message)
 {
@@ -276,7 +276,10 @@ static int check_alive(struct kvr *kvr, struct peer *peer)
 	else if (!peer->bye_sent || !(peer->bye_received || lost))
 		peer->heard_at = kvr->now;
 	silent = kvr->now - peer->heard_at;
-	return silent > bound || (silent > ERRORS_SILENCE && lost) ? -EHOSTUNREACH : 0;
+	/* One that is stopped may fail whatever is sent to it; one that has said all is just gone.
+	 */
+	return silent > bound || (silent > ERRORS_SILENCE && lost && peer->bye_sent) ? -EHOSTUNREACH
+	                                                                             : 0;
 }
 
 int control_serve(struct kvr *kvr, struct peer *peer, const struct rail **rail)

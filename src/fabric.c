@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * The seam, filled with libfabric: the only source that knows it. */
 #include "fabric.h"
+#include "efa.h"
 #include <errno.h>
-#include <glob.h>
 #include <net/if.h>
 #include <rdma/fabric.h>
 #include <rdma/fi_cm.h>
@@ -99,33 +99,11 @@ static struct fi_info *make_hints(const char *provider)
 	return hints;
 }
 
-/* Whether an EFA device of the first generation is here, which cannot read. */
-static bool has_first_efa(void)
-{
-	char id[16];
-	glob_t found;
-	bool first = false;
-	FILE *f;
-
-	if (glob("/sys/class/infiniband/*/device/device", 0, NULL, &found))
-		return false;
-	for (size_t i = 0; i < found.gl_pathc; i++) {
-		f = fopen(found.gl_pathv[i], "r");
-		if (!f)
-			continue;
-		if (fgets(id, sizeof(id), f) && !strncmp(id, "0xefa0", 6))
-			first = true;
-		fclose(f);
-	}
-	globfree(&found);
-	return first;
-}
-
 /* Up to 1.17 the efa provider leaves the device's own reads unused on p4d unless told, in the
  * environment of the first fi_getinfo; told so where the device cannot, it ends the process. */
 static void prepare_environment(void)
 {
-	if (FI_VERSION_LT(fi_version(), FI_VERSION(1, 18)) && !has_first_efa())
+	if (FI_VERSION_LT(fi_version(), FI_VERSION(1, 18)) && efa_devices_read())
 		setenv("FI_EFA_USE_DEVICE_RDMA", "1", 0);
 }
 

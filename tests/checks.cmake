@@ -32,6 +32,22 @@ if(TARGET kvrail_program)
 	endif()
 endif()
 
+# What the software EFA's own scripts start is not ours to look into.
+if(TARGET softefa AND NOT KVRAIL_SANITIZE)
+	kvrail_check(softefa_launcher softefa 120
+		sh ${dir}/softefa/test_launcher.sh $<TARGET_FILE:softefa>)
+	kvrail_check(softefa_hosts softefa 60
+		sh ${dir}/softefa/test_hosts.sh $<TARGET_FILE:softefa> $<TARGET_FILE:member>)
+	if(TARGET mpi_rate)
+		kvrail_check(softefa_public softefa 600 sh ${dir}/softefa/test_public.sh
+			$<TARGET_FILE:softefa> $<TARGET_FILE:mpi_rate>)
+	endif()
+endif()
+if(TARGET softefa AND TARGET kvrail_program AND NOT KVRAIL_SANITIZE)
+	kvrail_check(softefa_replay softefa 600 sh ${dir}/softefa/test_replay.sh
+		$<TARGET_FILE:softefa> $<TARGET_FILE_DIR:kvrail_program>)
+endif()
+
 get_property(targets DIRECTORY PROPERTY BUILDSYSTEM_TARGETS)
 list(FILTER targets INCLUDE REGEX "^fuzz_")
 add_custom_target(fuzzers DEPENDS ${targets})

@@ -79,8 +79,10 @@ int main(int argc, char **argv)
 		if (wrong)
 			printf("seed %llu: %s\n", (unsigned long long)(choice.first + i), wrong);
 	}
-	printf("kvrail-sim: %llu seeds, %llu operations, %llu faults, %llu violations\n",
-	       (unsigned long long)sum.seeds, (unsigned long long)sum.operations,
+	printf("kvrail-sim: %llu seeds, %llu requests, %llu of them cancelled, %llu operations, "
+	       "%llu faults, %llu violations\n",
+	       (unsigned long long)sum.seeds, (unsigned long long)sum.requests,
+	       (unsigned long long)sum.cancelled, (unsigned long long)sum.operations,
 	       (unsigned long long)sum.faults, (unsigned long long)sum.violations);
 	return sum.violations ? 1 : 0;
 }

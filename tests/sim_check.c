@@ -48,6 +48,8 @@ void check_ended(struct load_request *request, int result)
 
 	world_trace("request %u has ended: %s", request->id, result ? kvr_strerror(result) : "0");
 	request->has_ended = true;
+	world.requests++;
+	world.cancelled += result == -ECANCELED;
 	for (unsigned int i = 0; i < request->targets; i++)
 		check_target(request, &request->target[i], result);
 	check_result(request, result);

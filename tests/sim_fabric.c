@@ -60,6 +60,8 @@ void nic_set_state(struct fabric_nic *nic, enum nic_state state)
 
 	world_trace("rail %u.%u is %s", nic->rank, nic->index, names[state]);
 	nic->state = state;
+	if (state == NIC_DOWN && nic->is_open && dice_chance(&world.dice, 30)) /* of the device */
+		nic_push(nic, &(struct fabric_event){.error = -EIO});
 	nic->held_count = 0;
 	for (size_t i = 0; i < n; i++) /* again, and perhaps held again */
 		world_at(world.now + dice_roll(&world.dice, 100 * US), nic->held[i].fn,
@@ -287,6 +289,10 @@ static int refuse(struct fabric_nic *nic, uint64_t peer)
 	}
 	if (nic->sends >= nic->sends_max)
 		return -EAGAIN;
+	if (nic->state == NIC_DOWN && !nic->dead && dice_chance(&world.dice, 30)) {
+		world.faults++;
+		return -ENETDOWN;
+	}
 	if (dice_chance(&world.dice, faults.again)) {
 		world.faults++;
 		sim.on_news(nic->rank);
@@ -386,6 +392,8 @@ void nic_push(struct fabric_nic *nic, const struct fabric_event *event)
 		                nic->index);
 		return;
 	}
+	world_digest(nic->rank * SIM_RAILS + nic->index);
+	world_digest((uint64_t)event->immediate << 32 | event->len << 2 | event->kind);
 	nic->cq[(nic->cq_first + nic->cq_count++) % nic->cq_room] = *event;
 	sim.on_news(nic->rank);
 }

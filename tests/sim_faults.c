@@ -31,13 +31,13 @@ static const struct {
 	{FAULT_TARGET_ERROR, 20, "target-error", "only the target hears of a failure"},
 	{FAULT_DEATH, 20, "death", "a rank dies"},
 	{FAULT_STRAY, 50, "stray", "a shut endpoint's emulated writes still land at the target"},
+	{FAULT_DEAF, 100, "deaf", "ranks pause while messages to them fail, too"},
 	{FAULT_FAILOVER, 100, "failover", "no error may reach the user while a rail is left"},
 };
 
-/* Those that closing may suffer from. */
-#define FAULTS_HARSH                                                                               \
-	(FAULT_SEND_ERROR | FAULT_DOWN | FAULT_HOLE | FAULT_FLAP | FAULT_LOST_END |                \
-	 FAULT_LOST_ARRIVAL | FAULT_TARGET_ERROR | FAULT_DEATH)
+/* Those that may strike any rail at any time, and so all of them at once. */
+#define FAULTS_ANYWHERE (FAULT_ERROR | FAULT_LOST_END | FAULT_LOST_ARRIVAL | FAULT_TARGET_ERROR)
+#define FAULTS_OF_RAILS (FAULT_DOWN | FAULT_HOLE | FAULT_FLAP)
 
 #define KINDS (sizeof(kinds) / sizeof(kinds[0]))
 
@@ -173,7 +173,6 @@ void faults_plan(uint32_t mask)
 	struct dice dice = world_dice(1);
 	bool calm = dice_chance(&dice, 15);
 
-	faults = (struct faults){0};
 	for (size_t i = 0; i < KINDS; i++) {
 		/* Each roll is made, so that a kind left out changes nothing else. */
 		bool chosen = dice_chance(&dice, kinds[i].percent);
@@ -181,6 +180,8 @@ void faults_plan(uint32_t mask)
 		if (chosen && (!calm || kinds[i].fault == FAULT_FAILOVER))
 			faults.kinds |= kinds[i].fault & mask;
 	}
+	if (faults.kinds & FAULT_PAUSE && !(faults.kinds & FAULT_DEAF))
+		faults.kinds &= ~FAULT_SEND_ERROR;
 	faults.again = rate_if(&dice, FAULT_AGAIN, 40);
 	faults.duplicates = rate_if(&dice, FAULT_DUPLICATE, 30);
 	faults.errors = rate_if(&dice, FAULT_ERROR, 60);
@@ -228,14 +229,15 @@ bool faults_excuse(unsigned int rank, unsigned int targets, int error)
 
 	for (unsigned int i = 0; i < ranks_count; i++)
 		sound &= !(all >> i & 1) || has_sound_rail(i);
-	if (faults.kinds & FAULT_FAILOVER)
-		return error == -EHOSTUNREACH && (!sound || all & faults.mortal);
-	return !sound || all & faults.mortal || faults.kinds & (FAULT_ERROR | FAULTS_HARSH);
+	if (!sound || all & faults.mortal || faults.kinds & FAULTS_ANYWHERE)
+		return error == -EHOSTUNREACH || !(faults.kinds & FAULT_FAILOVER);
+	return faults.kinds & FAULTS_OF_RAILS && !(faults.kinds & FAULT_FAILOVER);
 }
 
 bool faults_are_mild(void)
 {
-	return !(faults.kinds & FAULTS_HARSH);
+	return !(faults.kinds & (FAULTS_OF_RAILS | FAULT_DEATH | FAULT_LOST_END |
+	                         FAULT_LOST_ARRIVAL | FAULT_TARGET_ERROR));
 }
 
 bool faults_parse(const char *list, uint32_t *mask)

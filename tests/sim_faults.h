@@ -26,9 +26,10 @@ enum fault {
 	FAULT_TARGET_ERROR = 1 << 14,
 	FAULT_DEATH = 1 << 15,
 	FAULT_STRAY = 1 << 16,
-	FAULT_ALL = (1 << 17) - 1,
+	FAULT_DEAF = 1 << 17,
+	FAULT_ALL = (1 << 18) - 1,
 	/* Not a fault but a demand: an error must not reach the user while a rail is left. */
-	FAULT_FAILOVER = 1 << 17,
+	FAULT_FAILOVER = 1 << 18,
 };
 
 /* What the engine survives as it is: the default. */

@@ -10,6 +10,7 @@
 
 struct load load;
 
+#define ACT_PERCENT  15 /* turns in which a user does something */
 #define MOST_AT_ONCE 10
 
 void load_open(void)
@@ -225,6 +226,19 @@ static void close_early(struct load_request *request)
 		world_violation("request %u is closed before it has ended", request->id);
 }
 
+/* Where its region lies idle, and all are there to take part. */
+static void renew(struct sim_rank *rank)
+{
+	enum memory_role role = dice_roll(&load.dice, MEMORY_ROLES);
+	unsigned int region = dice_roll(&load.dice, MEMORY_REGIONS);
+
+	for (unsigned int i = 0; i < ranks_count; i++)
+		if (ranks[i].paused_until > world.now || (ranks[i].inside && &ranks[i] != rank))
+			return;
+	if (memory_is_free(rank->number, role, region))
+		ranks_renew(rank, role, region);
+}
+
 static unsigned int count_active(void)
 {
 	unsigned int n = 0;
@@ -236,14 +250,16 @@ static unsigned int count_active(void)
 
 static void act_on(struct sim_rank *rank, struct load_request *request)
 {
-	unsigned int what = dice_roll(&load.dice, 100);
+	unsigned int what = dice_roll(&load.dice, 100), active = count_active();
 
-	if (what < 15 && load.started < load.wanted && count_active() < MOST_AT_ONCE)
+	if (what < (active ? 15 : 60) && load.started < load.wanted && active < MOST_AT_ONCE)
 		start(rank);
 	else if (what < 20)
 		check_refusal(rank, &load.dice);
 	else if (what < 25)
 		kvr_counter_wait(rank->kvr, dice_roll(&load.dice, LOAD_REQUESTS), 1, 0, NULL);
+	else if (what < 28)
+		renew(rank);
 	else if (!request)
 		return;
 	else if (what < 35 && faults.kinds & FAULT_CANCEL)
@@ -258,6 +274,9 @@ void load_act(void)
 {
 	struct sim_rank *rank = &ranks[dice_roll(&load.dice, ranks_count)];
 
+	/* The faults are to meet work: there should be some until all is done. */
+	if (!dice_chance(&load.dice, count_active() ? ACT_PERCENT : 50))
+		return;
 	if (!ranks_can_act(rank))
 		return;
 	rank->inside = true;

@@ -80,6 +80,16 @@ void memory_give(const struct extent *extent)
 		       (size_t)grains(extent->len) * MEMORY_GRAIN);
 }
 
+bool memory_is_free(unsigned int rank, enum memory_role role, unsigned int region)
+{
+	uint32_t first = region * (GRAINS / MEMORY_REGIONS);
+
+	for (uint32_t i = 0; i < GRAINS / MEMORY_REGIONS; i++)
+		if (owner[rank][role][first + i])
+			return false;
+	return true;
+}
+
 static bool is_canary(const uint8_t *bytes, size_t len)
 {
 	size_t n;

@@ -39,6 +39,9 @@ bool memory_take(struct extent *, unsigned int rank, enum memory_role, uint32_t 
 /* Gives them back. Those of a target get their canary again. */
 void memory_give(const struct extent *);
 
+/* Whether no request has anything of a region. */
+bool memory_is_free(unsigned int rank, enum memory_role, unsigned int region);
+
 /* Whether an extent's bytes are its runs' sources, and canary between them. */
 bool memory_is_right(const struct extent *target, unsigned int source_rank, const struct runs *,
                      unsigned int n);

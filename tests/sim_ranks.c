@@ -53,29 +53,36 @@ static void open_context(struct sim_rank *rank, struct dice *dice)
 	                  (uint64_t)dice_roll(dice, 1ull << 61) << 2 | 4, &rank->kvr));
 }
 
+static void open_region(struct sim_rank *rank, enum memory_role role, unsigned int i)
+{
+	must("kvr_region_open",
+	     kvr_region_open(rank->kvr, memory_at(rank->number, role, i * MEMORY_REGION),
+	                     MEMORY_REGION, KVR_HOST, &rank->region[role][i]));
+}
+
+static void open_remote(struct sim_rank *rank, const struct sim_rank *owner, enum memory_role role,
+                        unsigned int i)
+{
+	uint8_t bytes[KVR_DESCRIPTOR_MAX];
+	ssize_t n = kvr_region_export(owner->region[role][i], bytes, sizeof(bytes));
+
+	must("kvr_region_export", n);
+	must("kvr_remote_open", kvr_remote_open(rank->kvr, rank->peer[owner->number], bytes, n,
+	                                        &rank->remote[owner->number][role][i]));
+}
+
 static void open_regions(struct sim_rank *rank)
 {
 	for (int role = 0; role < MEMORY_ROLES; role++)
 		for (int i = 0; i < MEMORY_REGIONS; i++)
-			must("kvr_region_open",
-			     kvr_region_open(rank->kvr,
-			                     memory_at(rank->number, role, i * MEMORY_REGION),
-			                     MEMORY_REGION, KVR_HOST, &rank->region[role][i]));
+			open_region(rank, role, i);
 }
 
 static void open_remotes(struct sim_rank *rank, const struct sim_rank *owner)
 {
-	uint8_t bytes[KVR_DESCRIPTOR_MAX];
-	int peer = rank->peer[owner->number];
-	ssize_t n;
-
 	for (int role = 0; role < MEMORY_ROLES; role++)
-		for (int i = 0; i < MEMORY_REGIONS; i++) {
-			n = kvr_region_export(owner->region[role][i], bytes, sizeof(bytes));
-			must("kvr_remote_open",
-			     kvr_remote_open(rank->kvr, peer, bytes, n,
-			                     &rank->remote[owner->number][role][i]));
-		}
+		for (int i = 0; i < MEMORY_REGIONS; i++)
+			open_remote(rank, owner, role, i);
 }
 
 static void introduce(struct sim_rank *rank, const struct sim_rank *other)
@@ -113,6 +120,22 @@ void ranks_open(struct dice *dice)
 			introduce(&ranks[i], &ranks[j]);
 			open_remotes(&ranks[i], &ranks[j]);
 		}
+}
+
+void ranks_renew(struct sim_rank *rank, enum memory_role role, unsigned int region)
+{
+	struct sim_rank *other;
+
+	world_trace("rank %u renews region %u.%u", rank->number, role, region);
+	for (other = ranks; other < ranks + ranks_count; other++)
+		if (!other->is_dead)
+			must("kvr_remote_close",
+			     kvr_remote_close(other->remote[rank->number][role][region]));
+	must("kvr_region_close", kvr_region_close(rank->region[role][region]));
+	open_region(rank, role, region);
+	for (other = ranks; other < ranks + ranks_count; other++)
+		if (!other->is_dead)
+			open_remote(other, rank, role, region);
 }
 
 bool ranks_can_act(const struct sim_rank *rank)

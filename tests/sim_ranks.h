@@ -30,6 +30,10 @@ void ranks_open(struct dice *);
 /* Closes one, whose requests are closed. `clean`: nothing has failed, and this must not. */
 void ranks_close(struct sim_rank *, bool clean);
 
+/* Closes a region that no request uses and opens it again, with another key; so do all others with
+ * their remotes of it. Whoever still writes there is found out. */
+void ranks_renew(struct sim_rank *, enum memory_role, unsigned int region);
+
 /* Whether its user may make calls now. */
 bool ranks_can_act(const struct sim_rank *);
 

@@ -7,7 +7,8 @@
 #include <stdint.h>
 
 struct sim_sum {
-	uint64_t seeds, operations, faults, violations;
+	uint64_t seeds, requests, cancelled, operations, faults, violations;
+	uint64_t digest; /* the last seed's: it tells whether two runs were the same */
 };
 
 /* Adds what happened to the sum. Returns NULL, or the first promise that was broken, until the next

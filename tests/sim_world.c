@@ -27,6 +27,11 @@ static uint64_t mix(uint64_t x)
 	return x ^ x >> 32;
 }
 
+void world_digest(uint64_t what)
+{
+	world.digest = mix(world.digest ^ what) + world.now;
+}
+
 struct dice world_dice(unsigned int use)
 {
 	return dice_of(mix(world.seed * 8 + use));

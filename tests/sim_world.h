@@ -17,7 +17,9 @@ struct world {
 	struct dice dice; /* of the network and of who runs next */
 	int64_t now;      /* ns */
 	bool trace;
+	uint64_t requests, cancelled; /* that ended, and how many of them with -ECANCELED */
 	uint64_t operations, faults, violations;
+	uint64_t digest;     /* of all that was ever reported: the same seed gives the same one */
 	char violation[256]; /* the first */
 };
 
@@ -42,6 +44,9 @@ void world_advance(int64_t until);
 
 /* A random span: from low to high, the small ones as likely as the great ones. */
 int64_t world_span(struct dice *, int64_t low, int64_t high);
+
+/* Takes something that happened into the digest. */
+void world_digest(uint64_t what);
 
 void world_trace(const char *format, ...) __attribute__((format(printf, 1, 2)));
 

@@ -18,24 +18,6 @@ static struct cq *cq_of(struct ibv_cq_ex *ibv)
 	return container_of(ibv, struct cq, ibv);
 }
 
-static uint32_t claim_slot(void)
-{
-	struct shm *shm = process.shm;
-
-	for (int round = 0; round < 2; round++) {
-		for (uint32_t i = 0; i < MAX_CQS; i++) {
-			uint32_t slot = atomic_fetch_add(&shm->next_cq, 1) % MAX_CQS;
-			uint32_t free = SLOT_FREE;
-
-			if (atomic_compare_exchange_strong(&shm->cq[slot].state, &free,
-			                                   SLOT_CLAIMED))
-				return slot;
-		}
-		shm_reap(shm);
-	}
-	return NO_SLOT;
-}
-
 static void lock_ring(struct shm_cq *cq)
 {
 	uint32_t owner;
@@ -268,7 +250,7 @@ struct ibv_cq_ex *cq_create(struct ibv_context *ibv, struct ibv_cq_init_attr_ex 
 	cq = calloc(1, sizeof(*cq));
 	if (!cq)
 		return NULL;
-	cq->slot = claim_slot();
+	cq->slot = slot_claim(process.shm, SLOTS_OF(process.shm, cq));
 	if (cq->slot == NO_SLOT) {
 		free(cq);
 		errno = ENOMEM;

@@ -65,8 +65,11 @@ int ctl_main(int argc, char **argv)
 	char why[EVENT_WHY];
 	struct shm *shm;
 
+	argp_err_exit_status = 2;
+	argv[0] = "softefa ctl";
 	if (argp_parse(&argp, argc, argv, 0, NULL, &ctl))
 		return 2;
+	errno = ENOENT;
 	shm = ctl.dir ? shm_open_dir(ctl.dir, false) : NULL;
 	if (!shm) {
 		fprintf(stderr,

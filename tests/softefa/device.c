@@ -17,17 +17,16 @@ static struct ibv_device devices[MAX_NICS];
 static void fill_device(struct ibv_device *device, uint32_t nic)
 {
 	const struct shm_config *config = &process.shm->config;
-	const char *sys = getenv("SYSFS_PATH");
 
 	memset(device, 0, sizeof(*device));
 	device->node_type = IBV_NODE_UNSPECIFIED;
 	device->transport_type = IBV_TRANSPORT_UNSPECIFIED;
 	snprintf(device->name, sizeof(device->name), "%s", config->name[nic]);
 	snprintf(device->dev_name, sizeof(device->dev_name), "uverbs%u", nic);
-	snprintf(device->dev_path, sizeof(device->dev_path), "%s/class/infiniband_verbs/uverbs%u",
-	         sys ? sys : "/sys", nic);
-	snprintf(device->ibdev_path, sizeof(device->ibdev_path), "%s/class/infiniband/%s",
-	         sys ? sys : "/sys", config->name[nic]);
+	snprintf(device->dev_path, sizeof(device->dev_path),
+	         "%s/sys/class/infiniband_verbs/uverbs%u", process.dir, nic);
+	snprintf(device->ibdev_path, sizeof(device->ibdev_path), "%s/sys/class/infiniband/%s",
+	         process.dir, config->name[nic]);
 }
 
 /* SOFTEFA_NICS names those that this process sees, as a container may be given some: "0,3". */

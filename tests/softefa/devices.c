@@ -163,12 +163,13 @@ static void make_file(struct tree *tree, const char *path, const char *text)
 		tree->rc = -1;
 }
 
+/* Three folders below the root. */
 static void make_link(struct tree *tree, const char *path, const char *target)
 {
 	char full[4096], to[4096];
 
 	snprintf(full, sizeof(full), "%s/%s", tree->root, path);
-	snprintf(to, sizeof(to), "%s/%s", tree->root, target);
+	snprintf(to, sizeof(to), "../../../%s", target);
 	if (!tree->rc && symlink(to, full))
 		tree->rc = -1;
 }

@@ -16,17 +16,17 @@
 static const struct kind {
 	const char *name;
 	bool of_host, has_value;
-	double most; /* of the value */
+	double least, most; /* of the value */
 } kinds[] = {
-	[FAULT_UP] = {"up", false, false, 0},
-	[FAULT_DOWN] = {"down", false, false, 0},
-	[FAULT_BLACKHOLE] = {"blackhole", false, false, 0},
-	[FAULT_RATE] = {"rate", false, true, 1000},
-	[FAULT_LATENCY] = {"latency", false, true, 10e6},
-	[FAULT_ERROR] = {"error", false, true, 100},
-	[FAULT_KILL] = {"kill", true, false, 0},
-	[FAULT_PAUSE] = {"pause", true, false, 0},
-	[FAULT_RESUME] = {"resume", true, false, 0},
+	[FAULT_UP] = {"up", false, false, 0, 0},
+	[FAULT_DOWN] = {"down", false, false, 0, 0},
+	[FAULT_BLACKHOLE] = {"blackhole", false, false, 0, 0},
+	[FAULT_RATE] = {"rate", false, true, 1e-6, 1000},
+	[FAULT_LATENCY] = {"latency", false, true, 0, 10e6},
+	[FAULT_ERROR] = {"error", false, true, 0, 100},
+	[FAULT_KILL] = {"kill", true, false, 0, 0},
+	[FAULT_PAUSE] = {"pause", true, false, 0, 0},
+	[FAULT_RESUME] = {"resume", true, false, 0, 0},
 };
 
 #define KINDS (sizeof(kinds) / sizeof(kinds[0]))
@@ -84,10 +84,10 @@ static bool parse_value(const struct shm_config *config, const char *text,
 	char *end;
 
 	event->value = strtod(text, &end);
-	if (end == text || *end || !isfinite(event->value) || event->value < 0 ||
-	    event->value > kind->most || (event->fault == FAULT_RATE && event->value == 0)) {
-		snprintf(why, EVENT_WHY, "'%.40s' is no value for %s: a number up to %g", text,
-		         kind->name, kind->most);
+	if (end == text || *end || !isfinite(event->value) || event->value < kind->least ||
+	    event->value > kind->most) {
+		snprintf(why, EVENT_WHY, "'%.40s' is no value for %s: a number from %g to %g", text,
+		         kind->name, kind->least, kind->most);
 		return false;
 	}
 	if (event->fault == FAULT_RATE && !config->ns_per_mib) {
@@ -177,12 +177,16 @@ static void apply_to_host(struct shm *shm, uint32_t host, enum fault fault)
 		signal_processes(shm, host, SIGKILL);
 		break;
 	case FAULT_PAUSE:
+		if (h->state == HOST_DEAD) /* and stays so */
+			break;
 		h->state = HOST_PAUSED;
 		for (int i = 0; i < SETTLE && is_busy(shm, host); i++)
 			nanosleep(&nap, NULL);
 		signal_processes(shm, host, SIGSTOP);
 		break;
 	case FAULT_RESUME:
+		if (h->state == HOST_DEAD)
+			break;
 		h->state = HOST_UP;
 		signal_processes(shm, host, SIGCONT);
 		break;
@@ -254,7 +258,8 @@ static bool insert(struct schedule *schedule, const struct fault_event *event)
 
 bool schedule_read(const struct shm_config *config, const char *path, struct schedule *out)
 {
-	char line[512], why[EVENT_WHY];
+	char *line = NULL, why[EVENT_WHY];
+	size_t room = 0;
 	struct fault_event event;
 	FILE *f = fopen(path, "re");
 	int n = 0, number = 0;
@@ -264,7 +269,7 @@ bool schedule_read(const struct shm_config *config, const char *path, struct sch
 		fprintf(stderr, "softefa: --schedule %s: %s\n", path, strerror(errno));
 		return false;
 	}
-	while (n >= 0 && fgets(line, sizeof(line), f)) {
+	while (n >= 0 && getline(&line, &room, f) >= 0) {
 		number++;
 		n = parse_line(config, line, &event, why);
 		if (n == 1 && !insert(out, &event)) {
@@ -276,6 +281,7 @@ bool schedule_read(const struct shm_config *config, const char *path, struct sch
 			schedule_close(out);
 		}
 	}
+	free(line);
 	fclose(f);
 	return n >= 0;
 }

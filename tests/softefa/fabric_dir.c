@@ -21,6 +21,7 @@
 
 #define ROOT      "/dev/shm"
 #define PREFIX    ROOT "/softefa-"
+#define ID_DIGITS 8
 #define ROUNDS    100      /* of looking for processes, which may just be starting others */
 #define ROUND_NAP 10000000 /* ns */
 
@@ -117,16 +118,26 @@ static bool is_stale(const char *dir)
 	return stale;
 }
 
+/* Of the number in a folder's name; false: it is none of ours, but only begins like one. */
+static bool parse_id(const char *path, uint32_t *id)
+{
+	const char *digits = path + strlen(PREFIX);
+
+	if (strlen(digits) != ID_DIGITS || strspn(digits, "0123456789abcdef") != ID_DIGITS)
+		return false;
+	*id = (uint32_t)strtoul(digits, NULL, 16);
+	return true;
+}
+
 static void remove_stale(void)
 {
-	unsigned int id;
+	uint32_t id;
 	glob_t found;
 
 	if (glob(PREFIX "*", 0, NULL, &found))
 		return;
 	for (size_t i = 0; i < found.gl_pathc; i++)
-		if (sscanf(found.gl_pathv[i], PREFIX "%8x", &id) == 1 &&
-		    is_stale(found.gl_pathv[i]))
+		if (parse_id(found.gl_pathv[i], &id) && is_stale(found.gl_pathv[i]))
 			remove_fabric(found.gl_pathv[i], id);
 	globfree(&found);
 }

@@ -31,7 +31,9 @@ struct run {
 	struct fabric_dir dir;
 	struct schedule schedule;
 	uint64_t start;
-	int signals; /* a descriptor */
+	sigset_t mask;        /* as it was before ours */
+	void (*on_pipe)(int); /* likewise */
+	int signals;          /* a descriptor */
 	pid_t child;
 	int status;
 	uint64_t kill_at; /* ns; UINT64_MAX: nobody asked us to end */
@@ -47,6 +49,7 @@ static void fill_fabric(struct run *run)
 	if (!stat("/proc/self/ns/net", &netns))
 		run->options.config.netns = netns.st_ino;
 	shm->config = run->options.config;
+	shm->host[0].netns = shm->config.netns;
 	for (uint32_t h = 0; h < shm->config.hosts; h++) {
 		for (uint32_t n = 0; n < shm->config.nics; n++) {
 			shm->host[h].nic[n].ns_per_mib = shm->config.ns_per_mib;
@@ -58,7 +61,7 @@ static void fill_fabric(struct run *run)
 /* Libraries to preload: a sanitizer's own first, then ours, then what was there. */
 static bool set_preload(void)
 {
-	char self[PATH_MAX] = {0}, all[3 * PATH_MAX];
+	char self[PATH_MAX] = {0}, library[PATH_MAX + 16], all[4 * PATH_MAX];
 	const char *before = getenv("LD_PRELOAD"), *runtime = "";
 
 #ifdef SOFTEFA_RUNTIME
@@ -66,8 +69,14 @@ static bool set_preload(void)
 #endif
 	if (readlink("/proc/self/exe", self, sizeof(self) - 1) < 0)
 		return false;
-	snprintf(all, sizeof(all), "%s%s/libsoftefa.so%s%s", runtime, dirname(self),
-	         before ? ":" : "", before ? before : "");
+	snprintf(library, sizeof(library), "%s/libsoftefa.so", dirname(self));
+	if (access(library, R_OK)) {
+		fprintf(stderr, "softefa: %s: %s; it belongs beside the program\n", library,
+		        strerror(errno));
+		return false;
+	}
+	snprintf(all, sizeof(all), "%s%s%s%s", runtime, library, before ? ":" : "",
+	         before ? before : "");
 	return !setenv("LD_PRELOAD", all, 1);
 }
 
@@ -87,30 +96,44 @@ static bool set_environment(const struct run *run)
 	       set_preload();
 }
 
-static void exec_command(const struct run *run, const sigset_t *mask)
+static void exec_command(const struct run *run)
 {
-	sigprocmask(SIG_SETMASK, mask, NULL);
+	signal(SIGPIPE, run->on_pipe);
+	sigprocmask(SIG_SETMASK, &run->mask, NULL);
 	prctl(PR_SET_PDEATHSIG, SIGTERM);
+	if (getppid() != run->dir.shm->launcher) /* gone before we asked to be told */
+		_exit(NOT_STARTED);
 	if (set_environment(run))
 		execvp(run->options.command[0], run->options.command);
 	fprintf(stderr, "softefa: %s: %s\n", run->options.command[0], strerror(errno));
 	_exit(NOT_STARTED);
 }
 
-static bool start_command(struct run *run)
+/* From now on signals wait for us, so that none leaves a folder behind. What we were started to
+ * ignore, as nohup does, stays ignored; but a child's end is always to be seen. */
+static bool catch_signals(struct run *run)
 {
-	sigset_t ours, before;
+	struct sigaction before;
+	sigset_t ours;
 
+	signal(SIGCHLD, SIG_DFL);
+	run->on_pipe = signal(SIGPIPE, SIG_IGN); /* whoever reads our words may be gone */
 	sigemptyset(&ours);
 	sigaddset(&ours, SIGCHLD);
 	for (size_t i = 0; i < sizeof(ending) / sizeof(ending[0]); i++)
-		sigaddset(&ours, ending[i]);
-	sigprocmask(SIG_BLOCK, &ours, &before);
+		if (!sigaction(ending[i], NULL, &before) && before.sa_handler != SIG_IGN)
+			sigaddset(&ours, ending[i]);
+	sigprocmask(SIG_BLOCK, &ours, &run->mask);
 	run->signals = signalfd(-1, &ours, SFD_CLOEXEC);
+	return run->signals >= 0;
+}
+
+static bool start_command(struct run *run)
+{
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
-	run->child = run->signals < 0 ? -1 : fork();
+	run->child = fork();
 	if (!run->child)
-		exec_command(run, &before);
+		exec_command(run);
 	return run->child > 0;
 }
 
@@ -219,7 +242,7 @@ int main(int argc, char **argv)
 	if (run.options.schedule &&
 	    !schedule_read(&run.options.config, run.options.schedule, &run.schedule))
 		return 2;
-	if (fabric_dir_create(&run.dir)) {
+	if (!catch_signals(&run) || fabric_dir_create(&run.dir)) {
 		fprintf(stderr, "softefa: cannot make a fabric in /dev/shm: %s\n", strerror(errno));
 		return EXIT_FAILURE;
 	}

@@ -20,24 +20,6 @@ struct memory {
 	size_t map_len;
 };
 
-static uint32_t claim_slot(void)
-{
-	struct shm *shm = process.shm;
-
-	for (int round = 0; round < 2; round++) {
-		for (uint32_t i = 0; i < MAX_MRS; i++) {
-			uint32_t slot = atomic_fetch_add(&shm->next_mr, 1) % MAX_MRS;
-			uint32_t free = SLOT_FREE;
-
-			if (atomic_compare_exchange_strong(&shm->mr[slot].state, &free,
-			                                   SLOT_CLAIMED))
-				return slot;
-		}
-		shm_reap(shm);
-	}
-	return NO_SLOT;
-}
-
 /* A NIC takes its time to learn the pages. */
 static void take_time(size_t len)
 {
@@ -53,7 +35,7 @@ static struct memory *memory_register(struct ibv_pd *pd, void *addr, uint64_t io
                                       unsigned int access)
 {
 	struct memory *memory = calloc(1, sizeof(*memory));
-	uint32_t slot = memory ? claim_slot() : NO_SLOT;
+	uint32_t slot = memory ? slot_claim(process.shm, SLOTS_OF(process.shm, mr)) : NO_SLOT;
 	struct shm_mr *mr;
 
 	if (slot == NO_SLOT) {

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define GBPS_MIN 1e-6 /* but for 0; a MiB then takes hours */
 #define GBPS_MAX 10000.0
 #define US_MAX   10e6
 #define MS_MAX   3600e3
@@ -122,6 +123,9 @@ static error_t parse_config(int key, char *arg, struct argp_state *state, struct
 		return 0;
 	case KEY_GBPS:
 		gbps = real(state, key, arg, 0, GBPS_MAX);
+		if (gbps > 0 && gbps < GBPS_MIN)
+			argp_error(state, "--gbps '%s' is neither 0 nor at least %g", arg,
+			           GBPS_MIN);
 		config->ns_per_mib = gbps > 0 ? (uint64_t)(8.0 * 0x100000 / gbps + 0.5) : 0;
 		return 0;
 	case KEY_JITTER:

@@ -38,7 +38,8 @@ static bool find_rank(unsigned long *rank, unsigned long *ranks)
 	return false;
 }
 
-/* The host that a network namespace stands for: each new one takes the next. */
+/* The host that a network namespace stands for: each new one takes the next. The launcher's own has
+ * the first. */
 static uint32_t host_of_namespace(uint64_t netns)
 {
 	for (uint32_t h = 0; h < process.shm->config.hosts; h++) {
@@ -74,9 +75,12 @@ static void join(const char *dir)
 	struct shm *shm = process.shm ? process.shm : shm_open_dir(dir, false);
 
 	if (!shm) {
-		fprintf(stderr, "softefa: no fabric in %s: %s\n", dir, strerror(errno));
+		fprintf(stderr,
+		        "softefa: no fabric in %s: %s; a host needs the /dev/shm of softefa\n", dir,
+		        strerror(errno));
 		return;
 	}
+	snprintf(process.dir, sizeof(process.dir), "%s", dir);
 	process.shm = shm;
 	process.host = choose_host();
 	if (process.host == NO_SLOT)

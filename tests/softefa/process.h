@@ -11,6 +11,7 @@
 
 struct process {
 	struct shm *shm; /* NULL: not in a fabric */
+	char dir[64];    /* the fabric's folder */
 	uint32_t slot;
 	uint32_t host;
 };

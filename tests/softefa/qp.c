@@ -18,24 +18,6 @@ struct qp *qp_find(uint32_t slot)
 	return own[slot];
 }
 
-static uint32_t claim_slot(void)
-{
-	struct shm *shm = process.shm;
-
-	for (int round = 0; round < 2; round++) {
-		for (uint32_t i = 0; i < MAX_QPS; i++) {
-			uint32_t slot = atomic_fetch_add(&shm->next_qp, 1) % MAX_QPS;
-			uint32_t free = SLOT_FREE;
-
-			if (atomic_compare_exchange_strong(&shm->qp[slot].state, &free,
-			                                   SLOT_CLAIMED))
-				return slot;
-		}
-		shm_reap(shm);
-	}
-	return NO_SLOT;
-}
-
 static void open_receives(const struct qp *qp, const struct ibv_qp_init_attr_ex *attr,
                           bool unsolicited)
 {
@@ -99,7 +81,8 @@ struct ibv_qp *qp_create(struct ibv_context *ibv, struct ibv_qp_init_attr_ex *at
 		return NULL;
 	}
 	qp = calloc(1, sizeof(*qp));
-	if (!qp || !make_ops(qp, attr->cap.max_send_wr) || (qp->slot = claim_slot()) == NO_SLOT) {
+	if (!qp || !make_ops(qp, attr->cap.max_send_wr) ||
+	    (qp->slot = slot_claim(process.shm, SLOTS_OF(process.shm, qp))) == NO_SLOT) {
 		free(qp ? qp->ops : NULL);
 		free(qp);
 		errno = ENOMEM;

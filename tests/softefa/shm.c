@@ -21,6 +21,10 @@ uint64_t now_ns(void)
 	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
+_Static_assert(!offsetof(struct shm_qp, state) && !offsetof(struct shm_cq, state) &&
+                       !offsetof(struct shm_mr, state),
+               "slots begin with their state");
+
 struct shm *shm_open_dir(const char *dir, bool create)
 {
 	struct shm *shm;
@@ -101,6 +105,23 @@ uint32_t proc_claim(struct shm *shm, uint32_t host)
 			memset((void *)proc->knows, 0, sizeof(proc->knows));
 			atomic_store(&proc->state, SLOT_LIVE);
 			return i;
+		}
+		shm_reap(shm);
+	}
+	return NO_SLOT;
+}
+
+uint32_t slot_claim(struct shm *shm, const struct slots *slots)
+{
+	for (int round = 0; round < 2; round++) {
+		for (uint32_t i = 0; i < slots->count; i++) {
+			uint32_t slot = atomic_fetch_add(slots->next, 1) % slots->count;
+			uint32_t free = SLOT_FREE;
+
+			if (atomic_compare_exchange_strong(
+				    (_Atomic uint32_t *)((char *)slots->first + slot * slots->size),
+				    &free, SLOT_CLAIMED))
+				return slot;
 		}
 		shm_reap(shm);
 	}

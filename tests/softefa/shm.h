@@ -190,6 +190,21 @@ bool proc_is_alive(const struct shm_proc *);
 /* Takes a process slot for the caller, on `host`. NO_SLOT: none is free. */
 uint32_t proc_claim(struct shm *, uint32_t host);
 
+/* A table of slots, whose first member is their state, and where to look for a free one next. */
+struct slots {
+	void *first;
+	size_t size;
+	uint32_t count;
+	_Atomic uint32_t *next;
+};
+
+#define SLOTS_OF(shm, table)                                                                       \
+	(&(struct slots){(shm)->table, sizeof((shm)->table[0]),                                    \
+	                 sizeof((shm)->table) / sizeof((shm)->table[0]), &(shm)->next_##table})
+
+/* Takes a free one of qp, cq or mr, SLOT_CLAIMED; NO_SLOT: there is none, not even a dead one's. */
+uint32_t slot_claim(struct shm *, const struct slots *);
+
 /* Frees what dead processes left: their queues, registrations and slots. Only when slots are short:
  * until then peers find out as they would, after a while. */
 void shm_reap(struct shm *);

@@ -9,12 +9,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
-#define MTU 8928
+#define MTU  8928
+#define PEER "peer" /* the argument that makes it one */
 
 struct pair {
 	struct side a, b;
@@ -357,26 +359,40 @@ struct card {
 	uint64_t addr;
 };
 
-static pid_t fork_peer(struct card *card, struct side *side)
+/* The program again, as a process on the other host. It is told whose reads and writes it must
+ * take, and tells where they may go; both by its standard input. */
+static int run_peer(void)
 {
-	union ibv_gid mine = side->gid;
 	struct side peer;
-	int out[2];
+	union ibv_gid gid;
+	struct card card;
+
+	if (read(0, &gid, sizeof(gid)) != sizeof(gid))
+		return 1;
+	side_open(&peer, &(struct side_options){.nic = 1});
+	side_handle(&peer, &gid);
+	card = (struct card){peer.gid, peer.qp->qp_base.qp_num, peer.mr->rkey,
+	                     (uintptr_t)peer.memory};
+	return write(0, &card, sizeof(card)) != sizeof(card) || pause();
+}
+
+static pid_t start_peer(struct card *card, const struct side *side)
+{
+	int ends[2];
 	pid_t pid;
 
-	assert_int_equal(pipe(out), 0);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
 	pid = fork();
 	if (!pid) {
 		setenv("SOFTEFA_HOST", "1", 1);
-		side_open(&peer, &(struct side_options){.nic = 1});
-		side_handle(&peer, &mine);
-		*card = (struct card){peer.gid, peer.qp->qp_base.qp_num, peer.mr->rkey,
-		                      (uintptr_t)peer.memory};
-		_exit(write(out[1], card, sizeof(*card)) != sizeof(*card) || pause());
+		dup2(ends[1], 0);
+		execl("/proc/self/exe", "test_verbs", PEER, NULL);
+		_exit(127);
 	}
-	assert_int_equal(read(out[0], card, sizeof(*card)), sizeof(*card));
-	close(out[0]);
-	close(out[1]);
+	close(ends[1]);
+	assert_int_equal(write(ends[0], &side->gid, sizeof(side->gid)), sizeof(side->gid));
+	assert_int_equal(read(ends[0], card, sizeof(*card)), sizeof(*card));
+	close(ends[0]);
 	return pid;
 }
 
@@ -386,7 +402,7 @@ static void test_death(void **state)
 	struct pair *pair = *state;
 	struct side_target target = pair->to_b;
 	struct card card;
-	pid_t pid = fork_peer(&card, &pair->a);
+	pid_t pid = start_peer(&card, &pair->a);
 	struct side_wc wc;
 
 	target.ah = side_handle(&pair->a, &card.gid);
@@ -404,6 +420,26 @@ static void test_death(void **state)
 	ibv_destroy_ah(target.ah);
 }
 
+/* An address that is nobody's: known as such after a while, and in nobody's way. */
+static void test_nobody(void **state)
+{
+	struct pair *pair = *state;
+	struct side_target nobody = pair->to_b;
+	union ibv_gid gid = pair->b.gid;
+	struct side_wc wc;
+
+	gid.raw[12] ^= 1;
+	nobody.ah = side_handle(&pair->a, &gid);
+	assert_int_equal(side_post(&pair->a, SIDE_WRITE, &pair->to_b, 0, 8), 0);
+	assert_int_equal(side_post(&pair->a, SIDE_WRITE, &nobody, 64, 8), 0);
+	assert_int_equal(side_post(&pair->a, SIDE_WRITE, &pair->to_b, 0, 8), 0);
+	assert_int_equal(side_status(&pair->a), EFA_OK);
+	assert_int_equal(side_status(&pair->a), EFA_OK);
+	assert_false(side_poll(&pair->a, 100, &wc)); /* --dead-ms 200 */
+	assert_int_equal(side_status(&pair->a), EFA_UNREACHABLE);
+	ibv_destroy_ah(nobody.ah);
+}
+
 static void test_limits(void **state)
 {
 	struct pair *pair = *state;
@@ -417,7 +453,7 @@ static void test_limits(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
-int main(void)
+int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_send),
@@ -435,8 +471,11 @@ int main(void)
 		TEST(test_fence_there),
 		TEST(test_reordering),
 		TEST(test_death),
+		TEST(test_nobody),
 		TEST(test_limits),
 	};
 
+	if (argc > 1 && !strcmp(argv[1], PEER))
+		return run_peer();
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -30,13 +30,36 @@ if(IBVERBS_LIBRARY AND EFA_LIBRARY)
 		COMMAND $<TARGET_FILE:test_verbs>)
 endif()
 
-# Each kind of device can do other things.
-foreach(device p4d p5 p5en)
+# Each kind of device can do other things; to a sanitizer they are all alike.
+set(devices p4d p5 p5en)
+if(KVRAIL_SANITIZE)
+	set(devices p5en)
+endif()
+foreach(device ${devices})
 	softefa_test(test_transfer_${device} 600
 		OPTIONS --device ${device} --nics 4 --hosts 2 --jitter-us 50
 		COMMAND $<TARGET_FILE:test_transfer>)
 endforeach()
+set(two_hosts --nics 16 --hosts 2 --jitter-us 50)
 foreach(name test_bootstrap test_peers)
-	softefa_test(${name} 600 OPTIONS --nics 16 --hosts 2 --jitter-us 50
-		COMMAND $<TARGET_FILE:${name}>)
+	softefa_test(${name} 600 OPTIONS ${two_hosts} COMMAND $<TARGET_FILE:${name}>)
 endforeach()
+
+if(TARGET kvrail_program AND NOT KVRAIL_SANITIZE)
+	set(build $<TARGET_FILE_DIR:kvrail_program>)
+	softefa_test(mpi_bench 600 OPTIONS ${two_hosts}
+		COMMAND sh ${softefa_dir}/../mpi_bench.sh ${build})
+	softefa_test(mpi_replay 600 OPTIONS ${two_hosts}
+		COMMAND sh ${softefa_dir}/../mpi_replay.sh ${build})
+endif()
+
+add_executable(member ${softefa_dir}/member.c)
+set_target_properties(member PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR})
+target_link_libraries(member PRIVATE kvrail_flags ${CMAKE_DL_LIBS})
+
+if(MPI_C_FOUND)
+	add_executable(mpi_rate ${softefa_dir}/mpi_rate.c)
+	set_target_properties(mpi_rate PROPERTIES
+		RUNTIME_OUTPUT_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR})
+	target_link_libraries(mpi_rate PRIVATE kvrail_flags MPI::MPI_C)
+endif()
