@@ -387,6 +387,7 @@ int kvr_rail_get(const struct kvr *kvr, int r, struct kvr_rail *out)
 	memcpy(rail.name, kvr->rails[r].name, sizeof(rail.name));
 	memcpy(rail.pci, kvr->rails[r].pci, sizeof(rail.pci));
 	rail.numa_node = kvr->rails[r].numa_node;
+	rail.state = kvr->rails[r].paths_out != 0;
 	rail.bits_per_second = kvr->rails[r].bits_per_second;
 	return copy_sized(out, &rail, sizeof(rail));
 }
@@ -405,6 +406,8 @@ static void add_stats(struct kvr_stats *sum, const struct kvr_stats *more)
 	sum->pieces += more->pieces;
 	sum->arrivals += more->arrivals;
 	sum->errors += more->errors;
+	sum->retries += more->retries;
+	sum->resets += more->resets;
 }
 
 int kvr_stats_get(const struct kvr *kvr, int r, struct kvr_stats *out)

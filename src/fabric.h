@@ -10,7 +10,7 @@
 #include <sys/types.h>
 
 #define FABRIC_WHY         256 /* room for one line that says what failed and why */
-#define FABRIC_ADDRESS_MAX 96  /* longest endpoint name among the providers in use (shm) */
+#define FABRIC_ADDRESS_MAX 96  /* two endpoints' names, at the longest those of shm */
 
 struct fabric_nic;
 struct fabric_mr;
@@ -51,6 +51,7 @@ struct fabric_rma {
 	uint64_t remote, key;
 	bool notify; /* writes: raise `immediate` at the peer, after the bytes */
 	uint32_t immediate;
+	bool delivered; /* writes: done means that no byte can land any more */
 };
 
 enum fabric_event_kind {
@@ -86,6 +87,9 @@ struct fabric_ops {
 	void (*shut)(struct fabric_nic *);
 	/* After shut: a new endpoint, with a new address and no peers; registrations stay. */
 	int (*reopen)(struct fabric_nic *);
+	/* A new address for what peers start: nothing that they wrote or read by the old one lands
+	 * here, or is read from here, any more. */
+	int (*renew)(struct fabric_nic *);
 	void (*close)(struct fabric_nic *);
 	ssize_t (*address)(struct fabric_nic *, void *buf, size_t len);
 	int (*insert)(struct fabric_nic *, const void *address, uint64_t *peer);

@@ -21,8 +21,11 @@ void pace_fail(struct pace *pace, uint64_t len, int64_t now)
 	pace->since = now;
 }
 
-void pace_complete(struct pace *pace, uint64_t len, int64_t now)
+void pace_complete(struct pace *pace, uint64_t len, int64_t posted, int64_t now)
 {
+	pace->slowest -= pace->slowest / 64;
+	if (pace->slowest < now - posted)
+		pace->slowest = now - posted;
 	pace->in_flight -= len;
 	pace->bytes += (double)len;
 	pace->busy += (double)(now - pace->since);

@@ -17,12 +17,13 @@ struct pace {
 	double bytes, busy; /* completed, over ns; what is long ago counts less and less */
 	int64_t since;      /* ns; in flight and not yet counted from here on */
 	double rate;        /* bytes per ns; 0: no history */
+	int64_t slowest;    /* ns from post to completion of the slowest pieces of late */
 	bool out;           /* takes nothing, and is not counted on */
 };
 
 /* A piece goes, ends well, or ends otherwise; now in ns. */
 void pace_post(struct pace *, uint64_t len, int64_t now);
-void pace_complete(struct pace *, uint64_t len, int64_t now);
+void pace_complete(struct pace *, uint64_t len, int64_t posted, int64_t now);
 void pace_fail(struct pace *, uint64_t len, int64_t now);
 
 /* Whether rail r of n should take a piece of len bytes now, of `left` (len included) that all may

@@ -3,10 +3,16 @@
 #include "transfer.h"
 #include "context.h"
 #include "control.h"
+#include "failover.h"
 #include "memory.h"
+#include <endian.h>
 #include <errno.h>
+#include <string.h>
 
-#define PROBE_INTERVAL 1000000000ll /* ns */
+#define MS             1000000ll /* ns */
+#define PROBE_INTERVAL (1 * MS)
+#define ASK_PAUSE      (20 * MS) /* until the first question; then twice as long, ... */
+#define ASK_PAUSE_MAX  (1000 * MS)
 
 #ifdef __SANITIZE_THREAD__
 #include <sanitizer/tsan_interface.h>
@@ -53,6 +59,14 @@ static void enqueue(struct transfer *t, struct transfer_queue *queue)
 		TAILQ_INSERT_TAIL(queue, t, link);
 }
 
+static void leave_repair(struct transfer *t)
+{
+	again_clear(&t->again);
+	if (t->in_repair)
+		TAILQ_REMOVE(&t->peer->repair, t, repair);
+	t->in_repair = false;
+}
+
 /* After the last one the request is the caller's, who may free it at once. */
 static void finish(struct kvr *kvr, struct transfer *t)
 {
@@ -61,6 +75,7 @@ static void finish(struct kvr *kvr, struct transfer *t)
 	const struct kvr_op *op = t->cursor.ops, *end = op + t->cursor.n;
 
 	enqueue(t, NULL);
+	leave_repair(t);
 	for (; op < end; op++) {
 		op->local->users--;
 		op->remote->users--;
@@ -77,7 +92,9 @@ static void finish_if_over(struct kvr *kvr, struct transfer *t)
 	bool is_confirmed =
 		t->request->is_read || !t->posted || t->confirmed || t->peer->state == PEER_DEAD;
 
-	if (t->sealed && !t->in_flight && is_confirmed)
+	if (t->peer->state == PEER_DEAD)
+		t->fences = 0;
+	if (t->sealed && !t->in_flight && !t->fences && !t->again.count && is_confirmed)
 		finish(kvr, t);
 }
 
@@ -103,10 +120,30 @@ static void seal(struct kvr *kvr, struct transfer *t)
 		return;
 	}
 	peer->next_piece = (t->first + t->posted) % LANE_PIECES;
-	if (TAILQ_EMPTY(&peer->awaiting))
-		peer->probe_at = 0;
+	t->ask_pause = ASK_PAUSE;
+	t->ask_at = kvr->now + t->ask_pause;
 	enqueue(t, &peer->awaiting);
 	note_end(kvr, t);
+}
+
+static void note_lost(struct kvr *kvr, struct transfer *t, uint32_t piece)
+{
+	if (!t->request->is_read)
+		control_note(kvr, t->peer,
+		             &(struct wire_message){
+				     .type = WIRE_LOST, .a = t->first, .b = t->posted, .c = piece});
+}
+
+static void lose_repairs(struct kvr *kvr, struct transfer *t)
+{
+	struct stripe_piece piece;
+	uint32_t place;
+
+	while (again_next(&t->again, &t->cursor, &t->rule, &place, &piece)) {
+		again_remove(&t->again, place);
+		note_lost(kvr, t, (t->first + place) % LANE_PIECES);
+	}
+	leave_repair(t);
 }
 
 /* Ends posting early. The caller's finish_if_over may then free the transfer. */
@@ -116,6 +153,7 @@ static void fail(struct kvr *kvr, struct transfer *t, int error)
 		t->error = error;
 	if (!t->sealed)
 		seal(kvr, t);
+	lose_repairs(kvr, t);
 }
 
 static void accept_one(struct kvr *kvr, struct transfer *t)
@@ -166,48 +204,94 @@ static bool start(struct peer *peer, struct transfer *t)
 	return t->request->is_read || peer->lane_there < LANES;
 }
 
+static struct transfer *find_awaiting(struct peer *peer, uint32_t first)
+{
+	struct transfer *t = TAILQ_FIRST(&peer->awaiting);
+
+	while (t && t->first != first)
+		t = TAILQ_NEXT(t, link);
+	return t;
+}
+
+/* The piece of a transfer that goes next, by its place; *ahead: the cursor behind it. */
+static bool choose_piece(struct transfer *t, struct stripe_cursor *ahead, uint32_t *place,
+                         struct stripe_piece *out)
+{
+	*ahead = t->cursor;
+	if (t->again.count)
+		return again_next(&t->again, &t->cursor, &t->rule, place, out);
+	*place = t->posted;
+	return stripe_take(ahead, &t->rule, out);
+}
+
+static int start_piece(struct kvr *kvr, struct transfer *t, struct rail *rail, uint32_t place,
+                       const struct stripe_piece *piece)
+{
+	bool again = t->again.count;
+	unsigned int r = rail - kvr->rails;
+	const struct path *path = &t->peer->path[r];
+	const struct wire_region *remote = &piece->remote->wire;
+	struct flight like = {.transfer = t,
+	                      .piece = (t->first + place) % LANE_PIECES,
+	                      .there = path->there,
+	                      .posted_at = kvr->now};
+	struct fabric_rma rma = {
+		.local = piece->local->addr + piece->local_offset,
+		.mr = piece->local->mr[r],
+		.len = piece->len,
+		.remote = remote->base + piece->remote_offset,
+		.key = remote->key[path->there],
+		.notify = !t->request->is_read,
+		.immediate = immediate_make(t->peer->lane_there, like.piece),
+		/* The batch may be complete by another attempt at it. */
+		.delivered = again,
+	};
+	int rc = peer_address(kvr, t->peer, r, &rma.peer);
+
+	like.epoch = path->epoch;
+	return rc ? rc : rail_post(rail, &rma, t->request->is_read, &like);
+}
+
 static int post_piece(struct kvr *kvr, struct transfer *t, struct rail *rail)
 {
 	unsigned int r = rail - kvr->rails;
-	struct stripe_cursor cursor = t->cursor;
+	struct peer *peer = t->peer;
+	bool again = t->again.count;
+	struct stripe_cursor ahead;
 	struct stripe_piece piece;
-	struct fabric_rma rma;
-	const struct wire_region *remote;
-	uint32_t number = (t->first + t->posted) % LANE_PIECES;
+	uint32_t place;
 	int rc;
 
-	stripe_take(&cursor, &t->rule, &piece);
-	if (!pace_takes(t->peer->pace, kvr->rail_count, r, piece.len, t->peer->left))
+	if (!choose_piece(t, &ahead, &place, &piece) ||
+	    !pace_takes(peer->pace, kvr->rail_count, r, piece.len,
+	                peer->left + (again ? piece.len : 0)))
 		return -EAGAIN;
-	remote = &piece.remote->wire;
-	rma = (struct fabric_rma){
-		.local = piece.local->addr + piece.local_offset,
-		.mr = piece.local->mr[r],
-		.len = piece.len,
-		.remote = remote->base + piece.remote_offset,
-		.key = remote->key[r % remote->rails],
-		.notify = !t->request->is_read,
-		.immediate = immediate_make(t->peer->lane_there, number),
-	};
-	rc = peer_address(kvr, t->peer, r, &rma.peer);
-	if (!rc)
-		rc = rail_post(rail, &rma, t->request->is_read, t, number);
+	rc = start_piece(kvr, t, rail, place, &piece);
+	if (rc == -EAGAIN && !peer->pace[r].in_flight)
+		peer->pace[r].out = true; /* until the next check: others need not wait for it */
 	if (rc)
 		return rc;
-	t->cursor = cursor;
-	t->peer->left -= piece.len;
-	pace_post(&t->peer->pace[r], piece.len, kvr->now);
-	t->posted++;
+	pace_post(&peer->pace[r], piece.len, kvr->now);
 	t->in_flight++;
+	t->used |= t->request->is_read ? 0 : 1u << peer->path[r].there;
+	if (again) {
+		again_remove(&t->again, place);
+		if (!t->again.count)
+			leave_repair(t);
+		return 0;
+	}
+	t->cursor = ahead;
+	peer->left -= piece.len;
+	t->posted++;
 	return 0;
 }
 
-int transfer_post(struct kvr *kvr, struct peer *peer, struct rail *rail)
+static int post_new(struct kvr *kvr, struct peer *peer, struct rail *rail)
 {
 	struct transfer *t = TAILQ_FIRST(&peer->posting);
 	int rc;
 
-	if (!t || peer->state != PEER_UP)
+	if (!t)
 		return 0;
 	if (!start(peer, t)) {
 		rc = -EUSERS; /* the target has no lane left */
@@ -216,57 +300,132 @@ int transfer_post(struct kvr *kvr, struct peer *peer, struct rail *rail)
 			return -EAGAIN;
 		rc = post_piece(kvr, t, rail);
 	}
-	if (rc == -EAGAIN)
-		return rc;
-	if (rc)
+	if (rc == -EUSERS)
 		fail(kvr, t, rc);
+	else if (rc)
+		return rc;
 	else if (t->cursor.op == t->cursor.n)
 		seal(kvr, t);
 	finish_if_over(kvr, t);
 	return 1;
 }
 
-void transfer_on_piece(struct kvr *kvr, struct transfer *t, uint32_t piece, int error)
+int transfer_post(struct kvr *kvr, struct peer *peer, struct rail *rail)
+{
+	unsigned int r = rail - kvr->rails;
+	int rc;
+
+	if (peer->state != PEER_UP)
+		return 0;
+	if (peer->path[r].health.out)
+		return -EAGAIN;
+	rc = TAILQ_EMPTY(&peer->repair) ? post_new(kvr, peer, rail)
+	                                : post_piece(kvr, TAILQ_FIRST(&peer->repair), rail) ?: 1;
+	if (rc < 0 && rc != -EAGAIN) {
+		failover_on_refusal(kvr, peer, r, rc);
+		rc = -EAGAIN;
+	}
+	return rc;
+}
+
+void transfer_on_piece(struct transfer *t, uint32_t piece)
+{
+	again_remove(&t->again, piece_distance(t->first, piece));
+	if (!t->again.count)
+		leave_repair(t);
+}
+
+void transfer_again(struct kvr *kvr, struct transfer *t, uint32_t piece)
+{
+	if (!t->error && t->request->cancelled)
+		fail(kvr, t, -ECANCELED);
+	if (t->error) {
+		note_lost(kvr, t, piece);
+		return;
+	}
+	if (again_add(&t->again, piece_distance(t->first, piece))) {
+		fail(kvr, t, -ENOMEM);
+		note_lost(kvr, t, piece);
+		return;
+	}
+	if (!t->in_repair)
+		TAILQ_INSERT_TAIL(&t->peer->repair, t, repair);
+	t->in_repair = true;
+	peer_activate(kvr, t->peer);
+}
+
+void transfer_on_safe(struct kvr *kvr, struct transfer *t)
 {
 	t->in_flight--;
-	if (error) {
-		fail(kvr, t, error);
-		/* Says again how many pieces there are: END may have gone before with a counter,
-		 * and may be overtaken by this. */
-		if (!t->request->is_read)
-			control_note(kvr, t->peer,
-			             &(struct wire_message){.type = WIRE_LOST,
-			                                    .a = t->first,
-			                                    .b = t->posted,
-			                                    .c = piece});
-	}
+	t->ask_at = kvr->now + t->ask_pause;
 	finish_if_over(kvr, t);
+}
+
+static void unfence_queue(struct kvr *kvr, struct transfer_queue *queue, uint32_t there)
+{
+	struct transfer *t, *next;
+
+	for (t = TAILQ_FIRST(queue); t; t = next) {
+		next = TAILQ_NEXT(t, link);
+		if (!(t->fences >> there & 1))
+			continue;
+		t->fences &= ~(1u << there);
+		finish_if_over(kvr, t);
+	}
+}
+
+void transfer_on_fenced(struct kvr *kvr, struct peer *peer, uint32_t there)
+{
+	unfence_queue(kvr, &peer->awaiting, there);
+	unfence_queue(kvr, &peer->draining, there);
+}
+
+void transfer_on_want(struct kvr *kvr, struct peer *peer, const struct wire_message *message)
+{
+	struct transfer *t = find_awaiting(peer, message->a);
+	uint32_t piece;
+
+	if (!t || t->confirmed)
+		return;
+	t->fences |= t->used;
+	failover_ask_fences(kvr, peer, t->used);
+	for (uint32_t i = 0; i + 4 <= message->body_len; i += 4) {
+		memcpy(&piece, message->body + i, 4);
+		piece = le32toh(piece);
+		if (piece < LANE_PIECES && piece_distance(t->first, piece) < t->posted)
+			transfer_again(kvr, t, piece);
+	}
 }
 
 void transfer_on_done(struct kvr *kvr, struct peer *peer, uint32_t first, int error)
 {
-	struct transfer *t;
+	struct transfer *t = find_awaiting(peer, first);
 
-	TAILQ_FOREACH(t, &peer->awaiting, link)
-	if (t->first == first)
-		break;
 	if (!t)
 		return;
 	t->confirmed = true;
+	/* All came, whatever was heard of it. */
+	leave_repair(t);
 	if (error && !t->error)
 		t->error = error;
 	finish_if_over(kvr, t);
 }
 
-void transfer_probe(struct kvr *kvr, struct peer *peer, int64_t now)
+void transfer_probe(struct kvr *kvr, struct peer *peer)
 {
-	const struct transfer *oldest = TAILQ_FIRST(&peer->awaiting);
+	struct transfer *t;
 
-	if (!oldest || now < peer->probe_at || !control_is_quiet(peer))
+	if (kvr->now < peer->probe_at || TAILQ_EMPTY(&peer->awaiting))
 		return;
-	if (peer->probe_at)
-		note_end(kvr, oldest);
-	peer->probe_at = now + PROBE_INTERVAL;
+	peer->probe_at = kvr->now + PROBE_INTERVAL;
+	for (t = TAILQ_FIRST(&peer->awaiting); t; t = TAILQ_NEXT(t, link)) {
+		if (t->in_flight || t->again.count || t->confirmed || kvr->now < t->ask_at)
+			continue;
+		if (t->ask_pause < ASK_PAUSE_MAX)
+			t->ask_pause *= 2;
+		t->ask_at = kvr->now + t->ask_pause;
+		note_end(kvr, t);
+	}
 }
 
 static void abandon_queue(struct kvr *kvr, struct transfer_queue *queue)
@@ -293,6 +452,13 @@ void transfer_cancel(struct kvr *kvr, struct peer *peer)
 
 	for (t = TAILQ_FIRST(&peer->posting); t; t = next) {
 		next = TAILQ_NEXT(t, link);
+		if (!t->request->cancelled)
+			continue;
+		fail(kvr, t, -ECANCELED);
+		finish_if_over(kvr, t);
+	}
+	for (t = TAILQ_FIRST(&peer->repair); t; t = next) {
+		next = TAILQ_NEXT(t, repair);
 		if (!t->request->cancelled)
 			continue;
 		fail(kvr, t, -ECANCELED);

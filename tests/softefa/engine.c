@@ -109,6 +109,17 @@ static uint64_t free_at(const struct op *op)
 	return at > AHEAD ? at - AHEAD : 0;
 }
 
+/* Of operations that could all go on. The older, the likelier: were all served alike, they would
+ * all end at the same time, and the link stand idle until more is posted. */
+static struct op *pick(struct op *const *ready, uint32_t n)
+{
+	uint32_t i = 0;
+
+	while (i + 1 < n && process.shm->config.jitter_ns && engine_random(2))
+		i++;
+	return ready[i];
+}
+
 /* One of the first few operations that can go on now; else NULL, and *look_at is when one can. */
 static struct op *choose(const struct op_list *queue, uint64_t now, uint64_t *look_at)
 {
@@ -127,25 +138,17 @@ static struct op *choose(const struct op_list *queue, uint64_t now, uint64_t *lo
 		else
 			*look_at = sooner(*look_at, at);
 	}
-	if (!n)
-		return NULL;
-	/* The older, the likelier: were all served alike, they would all end at the same time, and
-	 * the link stand idle until more is posted. */
-	for (at = 0; at + 1 < n && process.shm->config.jitter_ns && engine_random(2);)
-		at++;
-	return ready[at];
+	return n ? pick(ready, n) : NULL;
 }
 
-/* An address that is nobody's is known as such only after a while. */
+/* No more of its parts get a place. */
 static void fail_queued(struct op_list *queue, struct op *op, uint64_t now)
 {
-	uint64_t due = op->address == NO_ADDRESS ? now + process.shm->config.dead_ns : now;
-
 	STAILQ_REMOVE(queue, op, op, link);
 	op->status = EFA_UNREACHABLE;
 	op->parts = op->scheduled;
 	if (op->landed == op->parts)
-		push(op, EVENT_COMPLETE, 0, due);
+		push(op, EVENT_COMPLETE, 0, now);
 }
 
 /* Lets a NIC's queue go on as far as its links allow. */
@@ -159,7 +162,7 @@ static void schedule(uint32_t nic, uint64_t now)
 	if (state == NIC_BLACKHOLE)
 		return;
 	while ((op = STAILQ_FIRST(queue))) {
-		if (state == NIC_DOWN || op->address == NO_ADDRESS) {
+		if (state == NIC_DOWN) {
 			fail_queued(queue, op, now);
 			continue;
 		}
@@ -421,6 +424,17 @@ void engine_give_back(struct op_list *ops)
 	pthread_mutex_unlock(&engine.lock);
 }
 
+/* An address that is nobody's is known as such only after a while. */
+static void enqueue(struct op_list *queue, struct op *op, uint64_t now)
+{
+	if (op->address != NO_ADDRESS) {
+		STAILQ_INSERT_TAIL(queue, op, link);
+		return;
+	}
+	op->status = EFA_UNREACHABLE;
+	push(op, EVENT_COMPLETE, 0, now + process.shm->config.dead_ns);
+}
+
 void engine_submit(struct qp *qp, struct op_list *ops)
 {
 	uint32_t nic = qp->context->nic;
@@ -433,7 +447,10 @@ void engine_submit(struct qp *qp, struct op_list *ops)
 		land_prepare(op);
 	}
 	pthread_mutex_lock(&engine.lock);
-	STAILQ_CONCAT(&engine.queue[nic], ops);
+	while ((op = STAILQ_FIRST(ops))) {
+		STAILQ_REMOVE_HEAD(ops, link);
+		enqueue(&engine.queue[nic], op, now);
+	}
 	engine.look_at[nic] = now;
 	engine.next = sooner(engine.next, now);
 	if (engine.sleeps_until > now + GRACE)

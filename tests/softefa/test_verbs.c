@@ -420,6 +420,26 @@ static void test_death(void **state)
 	ibv_destroy_ah(target.ah);
 }
 
+/* An address that is nobody's: known as such after a while, and in nobody's way. */
+static void test_nobody(void **state)
+{
+	struct pair *pair = *state;
+	struct side_target nobody = pair->to_b;
+	union ibv_gid gid = pair->b.gid;
+	struct side_wc wc;
+
+	gid.raw[12] ^= 1;
+	nobody.ah = side_handle(&pair->a, &gid);
+	assert_int_equal(side_post(&pair->a, SIDE_WRITE, &pair->to_b, 0, 8), 0);
+	assert_int_equal(side_post(&pair->a, SIDE_WRITE, &nobody, 64, 8), 0);
+	assert_int_equal(side_post(&pair->a, SIDE_WRITE, &pair->to_b, 0, 8), 0);
+	assert_int_equal(side_status(&pair->a), EFA_OK);
+	assert_int_equal(side_status(&pair->a), EFA_OK);
+	assert_false(side_poll(&pair->a, 100, &wc)); /* --dead-ms 200 */
+	assert_int_equal(side_status(&pair->a), EFA_UNREACHABLE);
+	ibv_destroy_ah(nobody.ah);
+}
+
 static void test_limits(void **state)
 {
 	struct pair *pair = *state;
@@ -451,6 +471,7 @@ int main(int argc, char **argv)
 		TEST(test_fence_there),
 		TEST(test_reordering),
 		TEST(test_death),
+		TEST(test_nobody),
 		TEST(test_limits),
 	};
 
