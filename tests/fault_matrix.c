@@ -31,9 +31,12 @@
 #define LATE         150   /* ms; what was held up and is let go would have come by then */
 #define LIMIT        20000 /* ms; against hangs, of one wait */
 #define SECONDS      30    /* the same, of all */
-#define PEER_TIMEOUT 2000  /* ms, where host 1 is killed */
+#define PEER_TIMEOUT 3000  /* ms, where host 1 is killed */
 #define SLACK        2000  /* ms; of a machine that has other things to do */
 #define END_SLACK    3000  /* ms more, until a launcher has ended */
+
+#define TEXT(x)  TEXT_(x)
+#define TEXT_(x) #x
 
 struct cell {
 	const char *op;
@@ -436,7 +439,7 @@ int main(int argc, char **argv)
 	s.softefa = argv[1];
 	s.bytes = cell.op ? BYTES : strtoull(argv[4], NULL, 10);
 	if (cell.kills)
-		setenv("KVR_PEER_TIMEOUT", "2000", 1);
+		setenv("KVR_PEER_TIMEOUT", TEXT(PEER_TIMEOUT), 1);
 	s.runner = start_runner(&cell, cell.op ? NULL : &argv[5]);
 	if (strike_run(&s, SECONDS) && has_ended_well(&cell, &s))
 		return 0;

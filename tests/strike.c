@@ -71,8 +71,11 @@ static bool is_gone(struct strike *s)
 
 	if (s->is_gone)
 		return true;
-	if (now_ns() > s->end)
+	if (now_ns() > s->end && !s->is_late) {
+		fprintf(stderr, "strike: it takes too long\n");
+		s->is_late = true;
 		kill(s->runner, SIGKILL);
+	}
 	if (waitpid(s->runner, &status, WNOHANG) != s->runner)
 		return false;
 	s->is_gone = true;
@@ -126,7 +129,9 @@ static bool strike(struct strike *s, const struct shm *shm)
 {
 	for (int i = 0; i < 2 && s->fault->strikes[i]; i++) {
 		if (!wait_for_bytes(s, shm, s->bytes * (unsigned int)(i + 1) / 4)) {
-			fprintf(stderr, "strike: it was over before: %s\n", s->fault->strikes[i]);
+			if (!s->is_late)
+				fprintf(stderr, "strike: it was over before: %s\n",
+				        s->fault->strikes[i]);
 			return false;
 		}
 		if (!i)

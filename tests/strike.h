@@ -38,7 +38,8 @@ struct strike {
 	bool is_gone;   /* it has ended: */
 	int status;     /* its exit status, or 128 and the signal's number */
 	uint64_t base;  /* bytes that had arrived before it began */
-	uint64_t end;   /* ns; it is ended then */
+	uint64_t end;   /* ns; it is ended then: */
+	bool is_late;
 };
 
 /* Strikes, lifts, and returns when the runner has ended, which it must within `seconds`. false:

@@ -11,7 +11,7 @@ export LC_ALL
 exec </dev/null
 
 # Faults that the engine does not survive yet: their cells are not run, unless asked for.
-not_yet="down blackhole error flapping kill"
+not_yet="blackhole"
 
 faults="down blackhole rate error flapping kill pause"
 ops="write read scatter gather replay"
