@@ -251,6 +251,12 @@ static void nic_shut(struct fabric_nic *nic)
 	nic->ep = NULL;
 }
 
+/* efa's fi_close spins until the device has completed or failed all. */
+static bool nic_shut_waits(const struct fabric_nic *nic)
+{
+	return !strcmp(nic->info->fabric_attr->prov_name, "efa");
+}
+
 static void close_endpoint(struct fabric_nic *nic)
 {
 	nic_shut(nic);
@@ -567,6 +573,7 @@ const struct fabric_ops fabric_libfabric = {
 	.list_close = nic_list_close,
 	.open = nic_open,
 	.shut = nic_shut,
+	.shut_waits = nic_shut_waits,
 	.reopen = nic_reopen,
 	.renew = nic_renew,
 	.close = nic_close,

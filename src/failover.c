@@ -303,11 +303,27 @@ static void reset(struct kvr *kvr, struct rail *rail)
 		announce_to_all(kvr, r);
 }
 
+/* An endpoint that cannot be shut: with the dead, their endpoints are gone as well. */
+static void settle_dead(struct kvr *kvr, struct rail *rail)
+{
+	struct flight *f, *end = rail->flights + rail_flights(rail);
+
+	for (f = rail->flights; f < end; f++)
+		if (f->transfer && f->transfer->peer->state == PEER_DEAD)
+			settle(kvr, rail, f);
+}
+
 /* When nothing but what was given up is in flight, and stays so; or when a peer died, as soon as
  * the others' pieces are through. */
 static void check_stuck(struct kvr *kvr, struct rail *rail)
 {
 	bool live = rail->condemned < rail->pieces_in_flight;
+
+	if (rail_is_stuck(rail)) {
+		settle_dead(kvr, rail);
+		rail->drain_at = 0;
+		return;
+	}
 
 	if (!rail->drain_at && kvr->now - rail_blocked_since(rail) > BLOCKED)
 		rail->drain_at = kvr->now;

@@ -124,8 +124,18 @@ int rail_open(struct rail *rail, const struct fabric_ops *fabric, const struct f
 	return rc;
 }
 
+bool rail_is_stuck(const struct rail *rail)
+{
+	return rail->condemned && rail->fabric->shut_waits && rail->fabric->shut_waits(rail->nic);
+}
+
 void rail_close(struct rail *rail)
 {
+	if (rail->nic && rail_is_stuck(rail)) {
+		log_warning("rail %s: left open: its device does not end %u operations", rail->name,
+		            rail->condemned);
+		return;
+	}
 	/* The endpoint goes first: its receives are still posted in the slab, whose registration
 	 * belongs to a domain that close would take along. */
 	if (rail->nic)
