@@ -301,6 +301,9 @@ static void feed(struct job *job)
 
 static void work(const struct cell *cell, struct job *job)
 {
+	/* A barrier is over for rank 0 before it is for others, who may need the victims for it. */
+	while (cell->board->ready < (uint64_t)job->n)
+		serve(job, 1);
 	cell->board->begun = 1;
 	if (move_batches(cell, job))
 		check_death(cell, job);
@@ -332,6 +335,7 @@ static int run_rank(const struct kvr_bootstrap *b, void *arg)
 	fill(cell, &job);
 	job_barrier(&job);
 	feed(&job);
+	cell->board->ready++;
 	if (!job.rank)
 		work(cell, &job);
 	for (unsigned int batch = 0; job.rank && !cell->is_read && batch < BATCHES; batch++)

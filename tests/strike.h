@@ -22,6 +22,7 @@ const struct strike_fault *strike_find(const char *name);
 
 /* What whoever strikes and those who move data tell each other: memory that they share. */
 struct strike_board {
+	_Atomic uint64_t ready;     /* by them: so many ranks */
 	_Atomic uint64_t begun;     /* by them: bytes count from now on */
 	_Atomic uint64_t ended;     /* by them: so many requests */
 	_Atomic uint64_t over;      /* by them: nothing is to come */
