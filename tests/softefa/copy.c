@@ -65,8 +65,8 @@ int copy_run(const struct copy *copy, uint32_t p, bool is_read)
 
 void copy_count(const struct op *op, uint32_t bytes)
 {
-	struct shm_nic *own = fabric_nic(process.host, op->qp->context->nic);
-	struct shm_nic *peer = fabric_nic(op->address / MAX_NICS, op->address % MAX_NICS);
+	struct shm_nic *own = op_nic(op);
+	struct shm_nic *peer = op_peer_nic(op);
 
 	atomic_fetch_add(op->kind == OP_READ ? &peer->tx.bytes : &own->tx.bytes, bytes);
 	atomic_fetch_add(op->kind == OP_READ ? &own->rx.bytes : &peer->rx.bytes, bytes);

@@ -21,6 +21,8 @@ void copy_release_own(void);
 /* The stretch [offset, offset + len) of a list of buffers, as buffers: how many. */
 uint32_t copy_cut(const struct iovec *from, uint32_t offset, uint32_t len, struct iovec *out);
 
+#define NO_OWN_MEMORY (-1) /* instead of an errno: the operation's own is not to be had */
+
 /* 0 or errno: ESRCH where the process in slot `proc` is no more. */
 int copy_run(const struct copy *, uint32_t proc, bool is_read);
 

@@ -57,7 +57,7 @@ static int fill_receive(const struct op *op, const struct shm_rwqe *wqe, const s
 /* An arrival behind a later one of the same sender's is out of order. */
 static void count_arrival(const struct op *op)
 {
-	struct shm_nic *nic = fabric_nic(op->address / MAX_NICS, op->address % MAX_NICS);
+	struct shm_nic *nic = op_peer_nic(op);
 	uint32_t *newest = &op->qp->delivered[qp_slot(op->qpn)];
 
 	atomic_fetch_add(&nic->arrivals, 1);
@@ -90,7 +90,7 @@ static void tell_receiver(const struct op *op, const struct shm_rwqe *wqe, enum 
 
 static enum land_result not_ready(struct op *op, uint64_t now, uint64_t *again)
 {
-	atomic_fetch_add(&fabric_nic(process.host, op->qp->context->nic)->rnr, 1);
+	atomic_fetch_add(&op_nic(op)->rnr, 1);
 	*again = now + RNR_PAUSE;
 	if (op->qp->rnr_retry == RNR_FOR_EVER || op->tries++ < RNR_TRIES * op->qp->rnr_retry)
 		return LAND_AGAIN;
@@ -101,7 +101,7 @@ static enum land_result deliver_message(struct op *op, const struct shm_rwqe *wq
                                         uint64_t *again)
 {
 	struct iovec own[SEND_SGES];
-	int rc = -1;
+	int rc = NO_OWN_MEMORY;
 
 	if (wqe->len < op->len) {
 		tell_receiver(op, wqe, EFA_BAD_LENGTH);
@@ -110,19 +110,11 @@ static enum land_result deliver_message(struct op *op, const struct shm_rwqe *wq
 	if (copy_hold_own(op, own))
 		rc = fill_receive(op, wqe, own);
 	copy_release_own();
-	switch (rc) {
-	case 0:
+	if (!rc)
 		copy_count(op, op->len);
-		tell_receiver(op, wqe, EFA_OK);
-		return LAND_DONE;
-	case -1:
-		return land_fail(op, EFA_INVALID_LKEY);
-	case ESRCH:
-		return reach_lost(op, now, again);
-	default:
-		tell_receiver(op, wqe, EFA_INVALID_LKEY);
-		return land_fail(op, EFA_REMOTE_ABORT);
-	}
+	if (rc != NO_OWN_MEMORY && rc != ESRCH)
+		tell_receiver(op, wqe, rc ? EFA_INVALID_LKEY : EFA_OK);
+	return rc ? reach_lost(op, rc, EFA_REMOTE_ABORT, now, again) : LAND_DONE;
 }
 
 static enum land_result deliver_held(struct op *op, uint64_t now, uint64_t *again)
@@ -159,7 +151,7 @@ enum land_result land_deliver(struct op *op, uint64_t now, uint64_t *again)
 
 static void count_op(const struct op *op)
 {
-	struct shm_nic *nic = fabric_nic(process.host, op->qp->context->nic);
+	struct shm_nic *nic = op_nic(op);
 
 	if (op->status != EFA_OK)
 		atomic_fetch_add(&nic->failed, 1);

@@ -58,8 +58,8 @@ struct path {
 
 static struct path path_of(const struct op *op)
 {
-	struct shm_nic *own = fabric_nic(process.host, op->qp->context->nic);
-	struct shm_nic *peer = fabric_nic(op->address / MAX_NICS, op->address % MAX_NICS);
+	struct shm_nic *own = op_nic(op);
+	struct shm_nic *peer = op_peer_nic(op);
 	struct path path = {.from = own, .to = peer};
 
 	if (op->kind == OP_READ)
@@ -142,11 +142,18 @@ static struct op *choose(const struct op_list *queue, uint64_t now, uint64_t *lo
 }
 
 /* No more of its parts get a place. */
-static void fail_queued(struct op_list *queue, struct op *op, uint64_t now)
+static void cut_short(struct op *op)
 {
-	STAILQ_REMOVE(queue, op, op, link);
-	op->status = EFA_UNREACHABLE;
+	if (op->scheduled == op->parts)
+		return;
+	STAILQ_REMOVE(&engine.queue[op->qp->context->nic], op, op, link);
 	op->parts = op->scheduled;
+}
+
+static void fail_queued(struct op *op, uint64_t now)
+{
+	op->status = EFA_UNREACHABLE;
+	cut_short(op);
 	if (op->landed == op->parts)
 		push(op, EVENT_COMPLETE, 0, now);
 }
@@ -163,7 +170,7 @@ static void schedule(uint32_t nic, uint64_t now)
 		return;
 	while ((op = STAILQ_FIRST(queue))) {
 		if (state == NIC_DOWN) {
-			fail_queued(queue, op, now);
+			fail_queued(op, now);
 			continue;
 		}
 		op = choose(queue, now, &engine.look_at[nic]);
@@ -214,17 +221,6 @@ static void deliver(struct op *op, uint64_t now)
 		finish(op, now);
 }
 
-/* A part that failed takes the parts along that have no place yet. */
-static void cut_short(struct op *op)
-{
-	pthread_mutex_lock(&engine.lock);
-	if (op->scheduled < op->parts) {
-		STAILQ_REMOVE(&engine.queue[op->qp->context->nic], op, op, link);
-		op->parts = op->scheduled;
-	}
-	pthread_mutex_unlock(&engine.lock);
-}
-
 static void land(const struct event *event, uint64_t now)
 {
 	struct op *op = event->op;
@@ -235,7 +231,9 @@ static void land(const struct event *event, uint64_t now)
 		case LAND_DONE:
 			break;
 		case LAND_FAILED:
+			pthread_mutex_lock(&engine.lock);
 			cut_short(op);
+			pthread_mutex_unlock(&engine.lock);
 			break;
 		case LAND_AGAIN:
 			push_locked(op, EVENT_LAND, event->part, again);

@@ -37,8 +37,8 @@ static uint32_t choose_step(uint32_t pieces)
 
 static bool meets_fault(const struct op *op)
 {
-	uint32_t own = fabric_nic(process.host, op->qp->context->nic)->error_ppm;
-	uint32_t peer = fabric_nic(op->address / MAX_NICS, op->address % MAX_NICS)->error_ppm;
+	uint32_t own = op_nic(op)->error_ppm;
+	uint32_t peer = op_peer_nic(op)->error_ppm;
 
 	return (own && engine_random(PPM) < own) || (peer && engine_random(PPM) < peer);
 }
@@ -130,21 +130,12 @@ static int copy_to_target(struct op *op, uint32_t part, const struct iovec *own)
 static enum land_result land_held(struct op *op, uint32_t part, uint64_t now, uint64_t *again)
 {
 	struct iovec own[SEND_SGES];
-	int rc = -1;
+	int rc = NO_OWN_MEMORY;
 
 	if (copy_hold_own(op, own))
 		rc = copy_to_target(op, part, own);
 	copy_release_own();
-	switch (rc) {
-	case 0:
-		return LAND_DONE;
-	case -1:
-		return land_fail(op, EFA_INVALID_LKEY);
-	case ESRCH:
-		return reach_lost(op, now, again);
-	default:
-		return land_fail(op, EFA_REMOTE_BAD_ADDRESS);
-	}
+	return rc ? reach_lost(op, rc, EFA_REMOTE_BAD_ADDRESS, now, again) : LAND_DONE;
 }
 
 enum land_result land_part(struct op *op, uint32_t part, uint64_t now, uint64_t *again)

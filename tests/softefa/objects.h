@@ -102,6 +102,17 @@ static inline struct shm_qp *qp_shared(const struct qp *qp)
 	return &process.shm->qp[qp->slot];
 }
 
+/* The NIC that an operation was posted to, and the one that it goes to. */
+static inline struct shm_nic *op_nic(const struct op *op)
+{
+	return fabric_nic(process.host, op->qp->context->nic);
+}
+
+static inline struct shm_nic *op_peer_nic(const struct op *op)
+{
+	return fabric_nic(op->address / MAX_NICS, op->address % MAX_NICS);
+}
+
 /* A queue pair's number as peers use it: 16 bits, of which the upper tell its generation. */
 static inline uint32_t qp_number(uint32_t slot)
 {

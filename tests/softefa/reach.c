@@ -2,7 +2,9 @@
  * Whether an operation's target can be had now: what the NICs on the way say, and the queue pair at
  * its end. */
 #include "reach.h"
+#include "copy.h"
 #include "process.h"
+#include <errno.h>
 
 #define PARK      2000000u  /* ns; how often a silent NIC is looked at again */
 #define ALIVE_FOR 50000000u /* ns; how long it is believed that a process lives */
@@ -46,8 +48,8 @@ static enum land_result wait_for_death(struct op *op, uint32_t p, uint64_t now, 
 
 enum land_result reach_nics(struct op *op, uint64_t now, uint64_t *again)
 {
-	uint32_t own = fabric_nic(process.host, op->qp->context->nic)->state;
-	uint32_t peer = fabric_nic(op->address / MAX_NICS, op->address % MAX_NICS)->state;
+	uint32_t own = op_nic(op)->state;
+	uint32_t peer = op_peer_nic(op)->state;
 
 	if (own == NIC_DOWN)
 		return land_fail(op, EFA_UNREACHABLE);
@@ -79,10 +81,15 @@ void reach_release(void)
 	atomic_store_explicit(&process_self()->held_qp, 0, memory_order_release);
 }
 
-enum land_result reach_lost(struct op *op, uint64_t now, uint64_t *again)
+enum land_result reach_lost(struct op *op, int rc, enum efa_status status, uint64_t now,
+                            uint64_t *again)
 {
 	uint32_t p = process.shm->qp[qp_slot(op->qpn)].proc;
 
+	if (rc == NO_OWN_MEMORY)
+		return land_fail(op, EFA_INVALID_LKEY);
+	if (rc != ESRCH)
+		return land_fail(op, status);
 	note_death(&process.shm->proc[p], now);
 	return wait_for_death(op, p, now, again);
 }

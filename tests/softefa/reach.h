@@ -16,7 +16,9 @@ enum land_result reach_nics(struct op *, uint64_t now, uint64_t *again);
 enum land_result reach_hold(struct op *, uint64_t now, uint64_t *again);
 void reach_release(void);
 
-/* The target's process turned out to be no more, in the midst of a copy. */
-enum land_result reach_lost(struct op *, uint64_t now, uint64_t *again);
+/* What a copy that did not go well means: rc is NO_OWN_MEMORY; ESRCH, where the target's process
+ * turned out to be no more; or anything else, which is `status`. */
+enum land_result reach_lost(struct op *, int rc, enum efa_status status, uint64_t now,
+                            uint64_t *again);
 
 #endif
