@@ -68,7 +68,7 @@ static int run_step(struct kvr *kvr, uint8_t *blocks, size_t len, int distance, 
 	if (!rc)
 		rc = wait_for(kvr, step_is_over);
 	pthread_mutex_lock(&kvr->engine);
-	control_drop_bodies(kvr, c->to); /* where it failed: blocks go */
+	control_drop_bodies(c->to); /* where it failed: blocks go */
 	pthread_mutex_unlock(&kvr->engine);
 	return rc;
 }

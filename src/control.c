@@ -49,12 +49,11 @@ void control_drop(struct kvr *kvr, struct peer *peer)
 }
 
 /* The numbers stay in the order: an empty message says as little. */
-void control_drop_bodies(struct kvr *kvr, struct peer *peer)
+void control_drop_bodies(struct peer *peer)
 {
 	struct note_queue *queues[] = {&peer->outbox, &peer->unacknowledged};
 	struct note *note;
 
-	(void)kvr;
 	for (int q = 0; q < 2; q++)
 		TAILQ_FOREACH(note, queues[q], link)
 	if (note->message.type == WIRE_CHUNK && note->message.body_len) {

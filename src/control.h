@@ -32,6 +32,6 @@ bool control_is_idle(const struct kvr *, const struct peer *);
 
 /* Messages are not needed any more. Bodies: only those that have one, whose owner takes it away. */
 void control_drop(struct kvr *, struct peer *);
-void control_drop_bodies(struct kvr *, struct peer *);
+void control_drop_bodies(struct peer *);
 
 #endif

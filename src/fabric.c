@@ -24,7 +24,6 @@ struct fabric_nic {
 	struct fid_av *av;
 	struct fid_cq *cq;
 	struct fid_ep *ep;
-	size_t cq_size;
 	uint32_t polls; /* that found nothing */
 };
 
@@ -230,18 +229,11 @@ static void nic_shut(struct fabric_nic *nic)
 	nic->ep = NULL;
 }
 
-static void close_endpoint(struct fabric_nic *nic)
+static void nic_close(struct fabric_nic *nic)
 {
 	nic_shut(nic);
 	close_fid(nic->cq ? &nic->cq->fid : NULL);
 	close_fid(nic->av ? &nic->av->fid : NULL);
-	nic->cq = NULL;
-	nic->av = NULL;
-}
-
-static void nic_close(struct fabric_nic *nic)
-{
-	close_endpoint(nic);
 	close_fid(nic->domain ? &nic->domain->fid : NULL);
 	close_fid(nic->eq ? &nic->eq->fid : NULL);
 	close_fid(nic->fabric ? &nic->fabric->fid : NULL);
@@ -268,10 +260,13 @@ static int open_domain(struct fabric_nic *nic, const char *name, char why[FABRIC
 	return 0;
 }
 
-static int open_endpoint(struct fabric_nic *nic, const char *name, char why[FABRIC_WHY])
+static int open_endpoint(struct fabric_nic *nic, const struct fabric_limits *limits,
+                         const char *name, char why[FABRIC_WHY])
 {
-	struct fi_cq_attr cq = {
-		.size = nic->cq_size, .format = FI_CQ_FORMAT_DATA, .wait_obj = FI_WAIT_NONE};
+	/* Arrivals share the queue with our own completions. */
+	struct fi_cq_attr cq = {.size = 4 * (limits->sends + limits->receives),
+	                        .format = FI_CQ_FORMAT_DATA,
+	                        .wait_obj = FI_WAIT_NONE};
 	struct fi_av_attr av = {.type = FI_AV_TABLE};
 	int rc;
 
@@ -309,24 +304,13 @@ static int nic_open(const struct fabric_offer *offer, const struct fabric_limits
 	/* An efa endpoint at its default sizes costs tens of megabytes. */
 	nic->info->tx_attr->size = at_most(nic->info->tx_attr->size, limits->sends);
 	nic->info->rx_attr->size = at_most(nic->info->rx_attr->size, limits->receives);
-	/* Arrivals share the queue with our own completions. */
-	nic->cq_size = 4 * (limits->sends + limits->receives);
 	if ((rc = open_domain(nic, offer->name, why)) ||
-	    (rc = open_endpoint(nic, offer->name, why))) {
+	    (rc = open_endpoint(nic, limits, offer->name, why))) {
 		nic_close(nic);
 		return rc;
 	}
 	*out = nic;
 	return 0;
-}
-
-/* Registrations belong to the domain and stay as they are. One endpoint per AV: efa's 1.17. */
-static int nic_reopen(struct fabric_nic *nic)
-{
-	char why[FABRIC_WHY];
-
-	close_endpoint(nic);
-	return open_endpoint(nic, nic->info->domain_attr->name, why);
 }
 
 static ssize_t nic_address(struct fabric_nic *nic, void *buf, size_t len)
@@ -465,7 +449,6 @@ const struct fabric_ops fabric_libfabric = {
 	.list_close = nic_list_close,
 	.open = nic_open,
 	.shut = nic_shut,
-	.reopen = nic_reopen,
 	.close = nic_close,
 	.address = nic_address,
 	.insert = nic_insert,

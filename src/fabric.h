@@ -82,10 +82,8 @@ struct fabric_ops {
 	int (*open)(const struct fabric_offer *, const struct fabric_limits *,
 	            struct fabric_nic **out, char why[FABRIC_WHY]);
 	/* Ends all operations: nothing of them is sent or lands here any more, nor is reported, and
-	 * their buffers are the caller's again. Then reopen; or dereg, then close. */
+	 * their buffers are the caller's again. Then dereg, then close. */
 	void (*shut)(struct fabric_nic *);
-	/* After shut: a new endpoint, with a new address and no peers; registrations stay. */
-	int (*reopen)(struct fabric_nic *);
 	void (*close)(struct fabric_nic *);
 	ssize_t (*address)(struct fabric_nic *, void *buf, size_t len);
 	int (*insert)(struct fabric_nic *, const void *address, uint64_t *peer);
