@@ -21,7 +21,8 @@
  *          const getters from any thread; the rest one at a time, but beside those. Closing an
  *          object while another thread still uses it is the caller's error, as with free().
  * Moving   nothing runs in the background: calls that wait, and kvr_progress(), move data, one's
- *          own and what peers send here. A rank that is written to or read from must make them.
+ *          own and what peers send here. A rank that is written to or read from must make them,
+ *          and at least once in its peers' peer_timeout_ms: else it is taken for dead.
  * Structs  those that begin with a size field can grow: set it to sizeof. Zero means default; an
  *          unknown tail that is not zero is refused with -E2BIG.
  * Fork     not supported between kvr_open and kvr_close.
@@ -172,14 +173,17 @@ KVR_API int kvr_read(struct kvr *, const struct kvr_op *, size_t n, struct kvr_r
  * of peers that were given everything before may have moved. Bytes in flight are let land first,
  * so that also holds: no byte moves after.
  * close: frees; -EBUSY until wait has a result.
- * There are no deadlines yet: a batch whose completions or peer vanish without the provider saying
- * so goes on for ever, and only the caller's timeout tells.
+ * A peer that says nothing on any rail for peer_timeout_ms is dead, and its batches end with
+ * -EHOSTUNREACH when nothing of them is in flight any more. One operation has no deadline yet: a
+ * batch whose completion is lost goes on for ever, and only the caller's timeout tells.
  */
 KVR_API int kvr_request_wait(struct kvr_request *, int timeout_ms);
 KVR_API int kvr_request_cancel(struct kvr_request *);
 KVR_API int kvr_request_close(struct kvr_request *);
 
-/* Waits until counter >= at_least. Its value goes to *value (may be NULL), also with -ETIMEDOUT. */
+/* Waits until counter >= at_least. Its value goes to *value (may be NULL), also with -ETIMEDOUT,
+ * and with -EHOSTUNREACH: a peer that has moved this counter is dead. That stays so for this
+ * counter, also where other peers move it. */
 KVR_API int kvr_counter_wait(struct kvr *, uint32_t counter, uint64_t at_least, int timeout_ms,
                              uint64_t *value);
 
