@@ -115,7 +115,7 @@ struct kvr_rail {
 	char name[32];            /* rdmap85s0, eth0 */
 	char pci[16];             /* 0000:55:00.0, or empty if unknown */
 	int numa_node;            /* -1 if unknown */
-	int state;                /* 0: in use */
+	int state;                /* 0: in use; 1: out of use for some peer */
 	uint64_t bits_per_second; /* 0 if unknown */
 };
 
@@ -170,20 +170,20 @@ KVR_API int kvr_read(struct kvr *, const struct kvr_op *, size_t n, struct kvr_r
  * wait: 0 when every byte is where it belongs, also at the peers; -ETIMEDOUT while it is still
  * going; else the first error. No byte moves after any result but -ETIMEDOUT.
  * cancel: asks; then wait ends with -ECANCELED, or 0 if the batch was already on its way. Counters
- * of peers that were given everything before may have moved. Bytes in flight are let land first,
- * so that also holds: no byte moves after.
+ * of peers that were given everything before may have moved. Bytes in flight are let land first, or
+ * fenced, so that also holds: no byte moves after.
  * close: frees; -EBUSY until wait has a result.
- * A peer that says nothing on any rail for peer_timeout_ms is dead, and its batches end with
- * -EHOSTUNREACH when nothing of them is in flight any more. One operation has no deadline yet: a
- * batch whose completion is lost goes on for ever, and only the caller's timeout tells.
+ * A piece that fails, or is overdue while the peer answers on other rails, goes over another rail.
+ * A batch fails only when a peer of its is dead (-EHOSTUNREACH, the log names it): when nothing was
+ * heard of it on any rail for peer_timeout_ms. A timeout of the batch's own is the caller's: wait
+ * with it, cancel, wait. doc/protocol.md says how, and why it holds.
  */
 KVR_API int kvr_request_wait(struct kvr_request *, int timeout_ms);
 KVR_API int kvr_request_cancel(struct kvr_request *);
 KVR_API int kvr_request_close(struct kvr_request *);
 
-/* Waits until counter >= at_least. Its value goes to *value (may be NULL), also with -ETIMEDOUT,
- * and with -EHOSTUNREACH: a peer that has moved this counter is dead. That stays so for this
- * counter, also where other peers move it. */
+/* Waits until counter >= at_least. Its value goes to *value (may be NULL), also with an error:
+ * -ETIMEDOUT, or -EHOSTUNREACH when a peer that has moved it before is dead. */
 KVR_API int kvr_counter_wait(struct kvr *, uint32_t counter, uint64_t at_least, int timeout_ms,
                              uint64_t *value);
 
@@ -193,6 +193,8 @@ struct kvr_stats {
 	uint64_t pieces;                    /* completed, both kinds */
 	uint64_t arrivals;                  /* pieces that peers wrote here */
 	uint64_t errors;                    /* failed pieces and messages */
+	uint64_t retries;                   /* pieces given up here, which went over other rails */
+	uint64_t resets;                    /* of the rail's endpoint */
 };
 
 /* Of one rail; of all for rail -1. */

@@ -115,6 +115,7 @@ static int place_rails(struct kvr *kvr, const struct fabric_list *list)
 	kvr->rails = calloc(list->count, sizeof(*kvr->rails));
 	for (unsigned int r = 0; kvr->rails && r < list->count; r++) {
 		rail = &kvr->rails[r];
+		rail->index = r;
 		memcpy(rail->name, list->offers[r].name, sizeof(rail->name));
 		memcpy(rail->pci, list->offers[r].pci, sizeof(rail->pci));
 		rail->bits_per_second = list->offers[r].bits_per_second;
@@ -387,6 +388,7 @@ int kvr_rail_get(const struct kvr *kvr, int r, struct kvr_rail *out)
 	memcpy(rail.name, kvr->rails[r].name, sizeof(rail.name));
 	memcpy(rail.pci, kvr->rails[r].pci, sizeof(rail.pci));
 	rail.numa_node = kvr->rails[r].numa_node;
+	rail.state = kvr->rails[r].paths_out != 0;
 	rail.bits_per_second = kvr->rails[r].bits_per_second;
 	return copy_sized(out, &rail, sizeof(rail));
 }
@@ -405,6 +407,8 @@ static void add_stats(struct kvr_stats *sum, const struct kvr_stats *more)
 	sum->pieces += more->pieces;
 	sum->arrivals += more->arrivals;
 	sum->errors += more->errors;
+	sum->retries += more->retries;
+	sum->resets += more->resets;
 }
 
 int kvr_stats_get(const struct kvr *kvr, int r, struct kvr_stats *out)

@@ -35,6 +35,8 @@ struct kvr {
 	pthread_mutex_t engine;
 	int64_t now;         /* ns; when this pass began, see control.h */
 	int64_t clock;       /* clock_now() then */
+	bool renew_wanted;   /* by some rail */
+	int64_t check_at;    /* ns; when to look again for pieces that are overdue */
 	int64_t watch_at;    /* ns; when to look again for peers whom somebody waits for */
 	struct peer **peers; /* nranks of the bootstrap, then guests; a removed one is NULL */
 	uint32_t peer_count, peer_room;

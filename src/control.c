@@ -2,8 +2,10 @@
  * Control messages to one peer: each is sent until it is acknowledged, and handled once. */
 #include "control.h"
 #include "context.h"
+#include "failover.h"
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define MS             1000000ll
 #define RESEND         (10 * MS) /* after the first try; then twice as long, ... */
@@ -11,7 +13,7 @@
 #define ACK_DELAY      (1 * MS)  /* something else may carry it */
 #define PING_INTERVAL  (50 * MS)
 #define ERRORS_BAD     3           /* in a row, of a rail that nothing gets through */
-#define ERRORS_SILENCE (1000 * MS) /* errors on all rails, and silence for that long: dead */
+#define ERRORS_SILENCE (1000 * MS) /* while closing, with errors on all rails */
 
 int control_note(struct kvr *kvr, struct peer *peer, const struct wire_message *message)
 {
@@ -30,9 +32,28 @@ int control_note(struct kvr *kvr, struct peer *peer, const struct wire_message *
 	return 0;
 }
 
+int control_note_copy(struct kvr *kvr, struct peer *peer, const struct wire_message *message)
+{
+	struct wire_message own = *message;
+	void *copy = malloc(message->body_len);
+	int rc;
+
+	if (!copy)
+		return -ENOMEM;
+	memcpy(copy, message->body, message->body_len);
+	own.body = copy;
+	rc = control_note(kvr, peer, &own);
+	if (rc)
+		free(copy);
+	else
+		TAILQ_LAST(&peer->outbox, note_queue)->copy = copy;
+	return rc;
+}
+
 static void recycle(struct kvr *kvr, struct peer *peer, struct note_queue *queue, struct note *note)
 {
 	peer->bodies -= note->message.body_len != 0;
+	free(note->copy);
 	TAILQ_REMOVE(queue, note, link);
 	TAILQ_INSERT_HEAD(&kvr->spare_notes, note, link);
 }
@@ -55,11 +76,11 @@ void control_drop_bodies(struct peer *peer)
 	struct note *note;
 
 	for (int q = 0; q < 2; q++)
-		TAILQ_FOREACH(note, queues[q], link)
-	if (note->message.type == WIRE_CHUNK && note->message.body_len) {
-		note->message.body_len = 0;
-		peer->bodies--;
-	}
+		for (note = TAILQ_FIRST(queues[q]); note; note = TAILQ_NEXT(note, link))
+			if (note->message.type == WIRE_CHUNK && note->message.body_len) {
+				note->message.body_len = 0;
+				peer->bodies--;
+			}
 }
 
 bool control_is_quiet(const struct peer *peer)
@@ -80,7 +101,7 @@ static int send_on(struct kvr *kvr, struct peer *peer, unsigned int r, struct wi
 	message->to = peer->index_there;
 	message->instance = kvr->instance;
 	message->got = peer->channel.theirs;
-	rc = rail_send(&kvr->rails[r], message, to, peer);
+	rc = rail_send(&kvr->rails[r], message, to, peer, kvr->now);
 	if (!rc)
 		peer->sends_in_flight++;
 	else if (rc != -EAGAIN)
@@ -88,7 +109,13 @@ static int send_on(struct kvr *kvr, struct peer *peer, unsigned int r, struct wi
 	return rc;
 }
 
-/* Sends on the first rail that takes it, from `first` on, better ones before bad ones. */
+static bool is_bad(const struct path *path)
+{
+	return path->health.out || path->errors + path->missed >= ERRORS_BAD;
+}
+
+/* Sends on the first rail that takes it, from `first` on, better ones before bad ones: which one
+ * that was, or -EAGAIN or another error. */
 static int send_anywhere(struct kvr *kvr, struct peer *peer, unsigned int first,
                          struct wire_message *message)
 {
@@ -97,21 +124,43 @@ static int send_anywhere(struct kvr *kvr, struct peer *peer, unsigned int first,
 
 	for (unsigned int i = 0; i < 2 * n; i++) {
 		r = (first + i) % n;
-		if ((peer->path[r].errors < ERRORS_BAD) != (i < n))
+		if (is_bad(&peer->path[r]) != (i >= n))
 			continue;
 		rc = send_on(kvr, peer, r, message);
 		if (!rc)
-			break;
+			return r;
 	}
 	return rc;
+}
+
+/* To another one of the peer's rails. */
+static void turn_path(struct path *path, uint32_t there)
+{
+	if (path->there == there)
+		return;
+	path->there = there;
+	path->address = PEER_NOT_INSERTED;
+}
+
+/* Who has never answered may have just those rails out of order that ours begin with. */
+static void turn_all_paths(const struct kvr *kvr, struct peer *peer)
+{
+	for (unsigned int r = 0; r < kvr->rail_count; r++)
+		turn_path(&peer->path[r], (peer->path[r].there + 1) % peer->rails);
 }
 
 static void send_note(struct kvr *kvr, struct peer *peer, struct note *note)
 {
 	uint32_t doubles = note->tries < RESEND_DOUBLES ? note->tries : RESEND_DOUBLES;
 
-	if (send_anywhere(kvr, peer, peer->index + note->tries, &note->message))
+	int r;
+
+	if (note->tries && peer->state != PEER_UP && !(note->tries % kvr->rail_count))
+		turn_all_paths(kvr, peer);
+	r = send_anywhere(kvr, peer, peer->index + note->tries, &note->message);
+	if (r < 0)
 		return;
+	note->rail = r;
 	peer->owes_at = 0;
 	note->tries++;
 	note->due = kvr->now + (RESEND << doubles);
@@ -137,11 +186,18 @@ static void send_new(struct kvr *kvr, struct peer *peer)
 
 static void send_again(struct kvr *kvr, struct peer *peer)
 {
+	unsigned int last;
+	uint32_t tries;
 	struct note *note;
 
-	TAILQ_FOREACH(note, &peer->unacknowledged, link)
-	if (kvr->now >= note->due)
+	for (note = TAILQ_FIRST(&peer->unacknowledged); note; note = TAILQ_NEXT(note, link)) {
+		if (kvr->now < note->due)
+			continue;
+		last = note->rail;
+		tries = note->tries;
 		send_note(kvr, peer, note);
+		peer->path[last].missed += note->tries > tries;
+	}
 }
 
 static void send_acknowledgement(struct kvr *kvr, struct peer *peer)
@@ -149,7 +205,7 @@ static void send_acknowledgement(struct kvr *kvr, struct peer *peer)
 	struct wire_message message = {.type = WIRE_ACK};
 
 	if (peer->owes_at && kvr->now >= peer->owes_at && peer->index_there != PEER_NOBODY &&
-	    !send_anywhere(kvr, peer, peer->index, &message))
+	    send_anywhere(kvr, peer, peer->index, &message) >= 0)
 		peer->owes_at = 0;
 }
 
@@ -189,6 +245,26 @@ static void ask(struct kvr *kvr, struct peer *peer)
 		send_on(kvr, peer, peer->ping_rail, &message);
 }
 
+void control_ask_all(struct kvr *kvr, struct peer *peer)
+{
+	struct wire_message message = {.type = WIRE_PING};
+
+	for (unsigned int r = 0; r < kvr->rail_count && peer->state == PEER_UP; r++)
+		send_on(kvr, peer, r, &message);
+}
+
+void control_try(struct kvr *kvr, struct peer *peer, unsigned int r)
+{
+	struct wire_message message = {.type = WIRE_PING};
+	struct path *path = &peer->path[r];
+	uint32_t home = r % peer->rails, other = home + path->tries / 2;
+
+	/* Its usual one and the others in turn. */
+	turn_path(path, path->tries++ % 2 ? other % peer->rails : home);
+	if (peer->state == PEER_UP)
+		send_on(kvr, peer, r, &message);
+}
+
 static int check_alive(struct kvr *kvr, struct peer *peer)
 {
 	int64_t bound = kvr->config.peer_timeout_ms * MS, silent;
@@ -199,7 +275,10 @@ static int check_alive(struct kvr *kvr, struct peer *peer)
 	else if (!peer->bye_sent || !(peer->bye_received || lost))
 		peer->heard_at = kvr->now;
 	silent = kvr->now - peer->heard_at;
-	return silent > bound || (silent > ERRORS_SILENCE && lost) ? -EHOSTUNREACH : 0;
+	/* One that is stopped may fail whatever is sent to it; one that has said all is just gone.
+	 */
+	return silent > bound || (silent > ERRORS_SILENCE && lost && peer->bye_sent) ? -EHOSTUNREACH
+	                                                                             : 0;
 }
 
 int control_serve(struct kvr *kvr, struct peer *peer, const struct rail **rail)
@@ -229,7 +308,8 @@ bool control_receive(struct kvr *kvr, struct peer *peer, unsigned int r,
 		.type = WIRE_PONG, .a = message->a, .b = message->b, .c = message->c};
 
 	peer->heard_at = kvr->now;
-	peer->path[r].errors = 0;
+	if (message->type == WIRE_PONG)
+		failover_on_sign(kvr, peer, r);
 	channel_acknowledge(&peer->channel, &message->got);
 	forget_acknowledged(kvr, peer);
 	if (message->type == WIRE_PING)
@@ -246,14 +326,18 @@ bool control_receive(struct kvr *kvr, struct peer *peer, unsigned int r,
 void control_on_sent(struct kvr *kvr, struct peer *peer, unsigned int r, int error)
 {
 	struct note *note;
+	int64_t due;
 
 	peer->sends_in_flight--;
-	if (!error)
+	if (!error) {
+		peer->path[r].errors = peer->path[r].missed = 0;
 		return;
+	}
 	/* Which message it was does not matter: a moment later all go again. */
 	peer->path[r].errors++;
-	TAILQ_FOREACH(note, &peer->unacknowledged, link)
-	if (note->due > kvr->now + ACK_DELAY)
-		note->due = kvr->now + ACK_DELAY;
+	due = kvr->now + (ACK_DELAY << (peer->path[r].errors < 6 ? peer->path[r].errors : 6));
+	for (note = TAILQ_FIRST(&peer->unacknowledged); note; note = TAILQ_NEXT(note, link))
+		if (note->due > due)
+			note->due = due;
 	peer_activate(kvr, peer);
 }

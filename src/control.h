@@ -15,6 +15,14 @@
  * must last until the message is acknowledged (peer->bodies says how many are not). */
 int control_note(struct kvr *, struct peer *, const struct wire_message *);
 
+/* The same, with a copy of the body. */
+int control_note_copy(struct kvr *, struct peer *, const struct wire_message *);
+
+/* Pings the peer over all rails; over one that is out of use, and perhaps to another of its rails.
+ */
+void control_ask_all(struct kvr *, struct peer *);
+void control_try(struct kvr *, struct peer *, unsigned int r);
+
 /* Sends what is due. 0, or why the peer is given up, found on *rail. */
 int control_serve(struct kvr *, struct peer *, const struct rail **rail);
 

@@ -34,27 +34,38 @@ static void fill_list(struct rail *rail, struct flight_list *list, enum flight_k
 	SLIST_INIT(list);
 	for (uint32_t i = 0; i < n; i++) {
 		flights[i].kind = kind;
+		flights[i].ended = true;
 		if (kind != FLIGHT_PIECE)
 			flights[i].buffer =
-				rail->slab +
-				(&flights[i] - rail->flights - rail->depth) * WIRE_MESSAGE_MAX;
+				rail->slab + (&flights[i] - rail->flights - rail_flights(rail)) *
+						     WIRE_MESSAGE_MAX;
 		SLIST_INSERT_HEAD(list, &flights[i], link);
 	}
+}
+
+static void fill_messages(struct rail *rail)
+{
+	struct flight *sends = rail->flights + rail_flights(rail);
+
+	fill_list(rail, &rail->sends, FLIGHT_SEND, sends, SENDS);
+	fill_list(rail, &rail->receives, FLIGHT_RECEIVE, sends + SENDS, RECEIVES);
+	rail->sends_in_flight = 0;
+	rail->refused_at = 0;
 }
 
 static int open_buffers(struct rail *rail)
 {
 	int rc;
 
-	rail->flights = calloc(rail->depth + SENDS + RECEIVES, sizeof(*rail->flights));
+	uint32_t pieces = rail_flights(rail);
+
+	rail->flights = calloc(pieces + SENDS + RECEIVES, sizeof(*rail->flights));
 	rail->slab_bytes = (SENDS + RECEIVES) * WIRE_MESSAGE_MAX;
 	rail->slab = slab_alloc(rail->slab_bytes, rail->numa_node);
 	if (!rail->flights || !rail->slab)
 		return -ENOMEM;
-	fill_list(rail, &rail->pieces, FLIGHT_PIECE, rail->flights, rail->depth);
-	fill_list(rail, &rail->sends, FLIGHT_SEND, rail->flights + rail->depth, SENDS);
-	fill_list(rail, &rail->receives, FLIGHT_RECEIVE, rail->flights + rail->depth + SENDS,
-	          RECEIVES);
+	fill_list(rail, &rail->pieces, FLIGHT_PIECE, rail->flights, pieces);
+	fill_messages(rail);
 	rc = rail->fabric->reg(rail->nic, rail->slab, rail->slab_bytes, 1, &rail->slab_mr);
 	return rc;
 }
@@ -74,11 +85,21 @@ static int post_receives(struct rail *rail)
 	return 0;
 }
 
+static int learn_address(struct rail *rail)
+{
+	ssize_t n = rail->fabric->address(rail->nic, rail->endpoint.bytes,
+	                                  sizeof(rail->endpoint.bytes));
+
+	if (n < 0 || n > FABRIC_ADDRESS_MAX)
+		return n < 0 ? n : -ENAMETOOLONG;
+	rail->endpoint.len = n;
+	return 0;
+}
+
 int rail_open(struct rail *rail, const struct fabric_ops *fabric, const struct fabric_offer *offer,
               const struct config *config, char why[FABRIC_WHY])
 {
 	struct fabric_limits limits = {.sends = PROVIDER_QUEUE, .receives = PROVIDER_QUEUE};
-	ssize_t n;
 	int rc;
 
 	rail->fabric = fabric;
@@ -89,14 +110,12 @@ int rail_open(struct rail *rail, const struct fabric_ops *fabric, const struct f
 	rc = fabric->open(offer, &limits, &rail->nic, why);
 	if (rc)
 		return rc;
-	n = fabric->address(rail->nic, rail->endpoint.bytes, sizeof(rail->endpoint.bytes));
-	if (n < 0 || n > FABRIC_ADDRESS_MAX) {
+	if ((rc = learn_address(rail))) {
 		snprintf(why, FABRIC_WHY, "rail %s: its endpoint's name cannot be had: %s",
-		         rail->name, fabric_strerror(n < 0 ? n : -ENAMETOOLONG));
+		         rail->name, fabric_strerror(rc));
 		rail_close(rail);
-		return n < 0 ? n : -ENAMETOOLONG;
+		return rc;
 	}
-	rail->endpoint.len = n;
 	if ((rc = open_buffers(rail)) || (rc = post_receives(rail))) {
 		snprintf(why, FABRIC_WHY, "rail %s: buffers for messages: %s", rail->name,
 		         fabric_strerror(rc));
@@ -105,8 +124,18 @@ int rail_open(struct rail *rail, const struct fabric_ops *fabric, const struct f
 	return rc;
 }
 
+bool rail_is_stuck(const struct rail *rail)
+{
+	return rail->condemned && rail->fabric->shut_waits && rail->fabric->shut_waits(rail->nic);
+}
+
 void rail_close(struct rail *rail)
 {
+	if (rail->nic && rail_is_stuck(rail)) {
+		log_warning("rail %s: left open: its device does not end %u operations", rail->name,
+		            rail->condemned);
+		return;
+	}
 	/* The endpoint goes first: its receives are still posted in the slab, whose registration
 	 * belongs to a domain that close would take along. */
 	if (rail->nic)
@@ -124,8 +153,7 @@ void rail_close(struct rail *rail)
 	rail->flights = NULL;
 }
 
-int rail_post(struct rail *rail, const struct fabric_rma *rma, bool is_read,
-              struct transfer *transfer, uint32_t piece)
+int rail_post(struct rail *rail, const struct fabric_rma *rma, bool is_read, struct flight **out)
 {
 	struct flight *flight = SLIST_FIRST(&rail->pieces);
 	int rc = is_read ? rail->fabric->read(rail->nic, rma, &flight->op)
@@ -134,15 +162,61 @@ int rail_post(struct rail *rail, const struct fabric_rma *rma, bool is_read,
 	if (rc)
 		return rc;
 	SLIST_REMOVE_HEAD(&rail->pieces, link);
-	flight->transfer = transfer;
-	flight->piece = piece;
 	flight->len = rma->len;
+	flight->condemned = flight->ended = false;
 	rail->pieces_in_flight++;
 	rail->bytes_in_flight += rma->len;
+	rail->stuck_at = 0;
+	*out = flight;
 	return 0;
 }
 
-int rail_send(struct rail *rail, const struct wire_message *message, uint64_t to, struct peer *peer)
+void rail_end(struct rail *rail, struct flight *flight)
+{
+	if (flight->ended)
+		return;
+	flight->ended = true;
+	rail->pieces_in_flight--;
+	rail->bytes_in_flight -= flight->len;
+	rail->condemned -= flight->condemned;
+	if (!flight->transfer)
+		SLIST_INSERT_HEAD(&rail->pieces, flight, link);
+}
+
+void rail_settle(struct rail *rail, struct flight *flight)
+{
+	if (!flight->transfer)
+		return;
+	flight->transfer = NULL;
+	if (flight->ended)
+		SLIST_INSERT_HEAD(&rail->pieces, flight, link);
+}
+
+int rail_reset(struct rail *rail)
+{
+	int rc;
+
+	rail->fabric->shut(rail->nic);
+	fill_messages(rail);
+	if ((rc = rail->fabric->reopen(rail->nic)) || (rc = learn_address(rail)))
+		return rc;
+	rail->endpoint.epoch++;
+	rail->stuck_at = 0;
+	return post_receives(rail);
+}
+
+int rail_renew(struct rail *rail)
+{
+	int rc;
+
+	if ((rc = rail->fabric->renew(rail->nic)) || (rc = learn_address(rail)))
+		return rc;
+	rail->endpoint.epoch++;
+	return 0;
+}
+
+int rail_send(struct rail *rail, const struct wire_message *message, uint64_t to, struct peer *peer,
+              int64_t now)
 {
 	struct flight *flight = SLIST_FIRST(&rail->sends);
 	ssize_t len;
@@ -154,12 +228,27 @@ int rail_send(struct rail *rail, const struct wire_message *message, uint64_t to
 	if (len < 0)
 		return len;
 	rc = rail->fabric->send(rail->nic, flight->buffer, len, rail->slab_mr, to, &flight->op);
+	if (rc == -EAGAIN && !rail->refused_at)
+		rail->refused_at = now;
 	if (rc)
 		return rc;
+	rail->refused_at = 0;
 	SLIST_REMOVE_HEAD(&rail->sends, link);
 	flight->peer = peer;
+	flight->posted_at = now;
 	rail->sends_in_flight++;
 	return 0;
+}
+
+int64_t rail_blocked_since(const struct rail *rail)
+{
+	const struct flight *f = rail->flights + rail_flights(rail), *end = f + SENDS;
+	int64_t oldest = rail->refused_at ? rail->refused_at : INT64_MAX;
+
+	for (; SLIST_EMPTY(&rail->sends) && f < end; f++)
+		if (f->posted_at < oldest)
+			oldest = f->posted_at;
+	return oldest;
 }
 
 int rail_poll(struct rail *rail, struct fabric_event *events, int max)
@@ -171,7 +260,7 @@ int rail_poll(struct rail *rail, struct fabric_event *events, int max)
 
 void rail_forget(struct rail *rail, const struct peer *peer)
 {
-	for (uint32_t i = 0; rail->flights && i < rail->depth + SENDS; i++)
+	for (uint32_t i = 0; rail->flights && i < rail_flights(rail) + SENDS; i++)
 		if (rail->flights[i].kind == FLIGHT_SEND && rail->flights[i].peer == peer)
 			rail->flights[i].peer = NULL;
 }
@@ -180,10 +269,7 @@ void rail_release(struct rail *rail, struct flight *flight)
 {
 	switch (flight->kind) {
 	case FLIGHT_PIECE:
-		rail->pieces_in_flight--;
-		rail->bytes_in_flight -= flight->len;
-		SLIST_INSERT_HEAD(&rail->pieces, flight, link);
-		break;
+		break; /* see rail_end */
 	case FLIGHT_SEND:
 		rail->sends_in_flight--;
 		SLIST_INSERT_HEAD(&rail->sends, flight, link);

@@ -21,6 +21,7 @@ struct wire_address {
 	char failure[FABRIC_WHY];
 	uint32_t rails;
 	struct wire_endpoint {
+		uint32_t epoch; /* how often the address has changed */
 		uint8_t len;
 		uint8_t bytes[FABRIC_ADDRESS_MAX];
 	} rail[KVR_MAX_RAILS];
@@ -44,6 +45,9 @@ enum wire_type {
 	WIRE_DONE,  /* a: first piece, c: 0 or errno. The batch is all visible */
 	WIRE_READY, /* allgather a, step b: send me yours */
 	WIRE_CHUNK, /* body: bytes of allgather a, step b, at offset c */
+	WIRE_WANT,  /* a: as END; body: numbers (4 bytes each) that have not come */
+	WIRE_FENCE, /* give your rail a an epoch above b: see failover.h */
+	WIRE_RAIL,  /* my rail a has epoch b, body: its address */
 	WIRE_BYE,   /* I am done with you: nothing of mine will come any more */
 	/* These have no number, and are not sent again. */
 	WIRE_ACK,  /* only what every message's head says */

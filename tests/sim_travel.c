@@ -85,7 +85,8 @@ static bool source_is_gone(const struct sim_op *op)
 
 static bool target_is_gone(const struct sim_op *op)
 {
-	return !op->to->is_open || op->to->life != op->to_life || op->to->dead;
+	return !op->to->is_open || op->to->life != op->to_life || op->to->dead ||
+	       (op->kind != SIM_SEND && op->to->door != op->to_door);
 }
 
 static void complete(struct sim_op *op, int error)
@@ -354,7 +355,9 @@ static void choose_manner(struct sim_op *op)
 {
 	if (op->kind == SIM_SEND || op->fate.error || !(faults.kinds & FAULT_EMULATED))
 		return;
-	op->manner = op->kind == SIM_WRITE && dice_chance(&world.dice, 60) ? BY_COPY : BY_TARGET;
+	op->manner = op->kind == SIM_WRITE && !op->delivered && dice_chance(&world.dice, 60)
+	                     ? BY_COPY
+	                     : BY_TARGET;
 	if (op->manner == BY_TARGET)
 		return;
 	op->copy = malloc(op->len);

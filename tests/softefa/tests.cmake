@@ -63,3 +63,15 @@ if(MPI_C_FOUND)
 		RUNTIME_OUTPUT_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR})
 	target_link_libraries(mpi_rate PRIVATE kvrail_flags MPI::MPI_C)
 endif()
+
+# Run by matrix.sh.
+add_executable(fault_matrix ${softefa_dir}/../fault_matrix.c ${softefa_dir}/../strike.c
+	${softefa_dir}/../job.c ${softefa_dir}/../ranks.c ${softefa_dir}/shm.c)
+set_target_properties(fault_matrix PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR})
+target_link_libraries(fault_matrix PRIVATE kvrail_flags kvrail_objects)
+
+# Run by rates.sh, which is no test.
+add_executable(rail_share ${softefa_dir}/../rail_share.c ${softefa_dir}/../job.c
+	${softefa_dir}/../ranks.c)
+set_target_properties(rail_share PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR})
+target_link_libraries(rail_share PRIVATE kvrail_flags kvrail_objects)
