@@ -276,6 +276,17 @@ static void check_flight(struct kvr *kvr, unsigned int r, struct flight *f)
 	}
 }
 
+/* Who was never talked to knows us by the addresses of the bootstrap only. */
+static void greet_strangers(struct kvr *kvr)
+{
+	for (unsigned int r = 0; r < kvr->rail_count; r++)
+		if (!kvr->rails[r].stats.resets)
+			return;
+	for (uint32_t i = 0; i < kvr->peer_count; i++)
+		if (kvr->peers[i] && kvr->peers[i]->instance != kvr->instance)
+			peer_connect(kvr, kvr->peers[i]);
+}
+
 /* The endpoint with all that is stuck in it is given up. What it was to write may have landed until
  * now, and nothing lands of what it was to read; nor is anything sent to the dead. */
 static void reset(struct kvr *kvr, struct rail *rail)
@@ -301,6 +312,7 @@ static void reset(struct kvr *kvr, struct rail *rail)
 		log_error("rail %s: a new endpoint: %s", rail->name, kvr_strerror(rc));
 	else
 		announce_to_all(kvr, r);
+	greet_strangers(kvr);
 }
 
 /* An endpoint that cannot be shut: with the dead, their endpoints are gone as well. */

@@ -147,11 +147,15 @@ int peer_insert(struct kvr *kvr, struct peer *peer, unsigned int r)
 	return rc;
 }
 
-static int prepare_rails(struct peer *peer)
+static int prepare_rails(const struct kvr *kvr, struct peer *peer)
 {
 	struct wire_address address;
 	uint32_t version;
-	int rc = wire_address_decode(peer->address, peer->address_len, &address, &version);
+	/* Our own may have changed since the bootstrap, and nobody announces it to us. */
+	bool is_self = peer->instance == kvr->instance;
+	int rc = wire_address_decode(is_self ? kvr->address : peer->address,
+	                             is_self ? kvr->address_len : peer->address_len, &address,
+	                             &version);
 
 	if (rc)
 		return rc;
@@ -172,7 +176,7 @@ static int prepare(struct kvr *kvr, struct peer *peer)
 
 	if (peer->path)
 		return 0;
-	if (!peer->there && (rc = prepare_rails(peer)))
+	if (!peer->there && (rc = prepare_rails(kvr, peer)))
 		return rc;
 	if (!peer->pace && !(peer->pace = calloc(n, sizeof(*peer->pace))))
 		return -ENOMEM;
