@@ -291,6 +291,7 @@ static bool fails_at_target(struct sim_op *op)
 void travel_serve(struct fabric_nic *nic)
 {
 	struct sim_op *op;
+	bool any = false;
 
 	for (int i = 0; i < SERVES && (op = TAILQ_FIRST(&nic->waiting)); i++) {
 		TAILQ_REMOVE(&nic->waiting, op, link);
@@ -298,6 +299,7 @@ void travel_serve(struct fabric_nic *nic)
 			TAILQ_INSERT_TAIL(&nic->waiting, op, link);
 			continue;
 		}
+		any = true;
 		if (fails_at_target(op) || is_stopped(op)) {
 			unref(op);
 			continue;
@@ -308,7 +310,8 @@ void travel_serve(struct fabric_nic *nic)
 		else
 			unref(op);
 	}
-	if (!TAILQ_EMPTY(&nic->waiting))
+	/* What a hole holds is no reason to look again. */
+	if (any && !TAILQ_EMPTY(&nic->waiting))
 		sim.on_news(nic->rank);
 }
 
