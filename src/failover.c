@@ -108,6 +108,8 @@ void failover_on_piece(struct kvr *kvr, struct rail *rail, struct flight *f, int
 			pace_complete(&t->peer->pace[r], f->len, f->posted_at, kvr->now);
 			failover_on_sign(kvr, t->peer, r);
 		}
+		if (f->there == t->peer->path[r].there && f->epoch == t->peer->path[r].epoch)
+			t->peer->path[r].proven = true;
 		transfer_on_piece(t, f->piece);
 		rail_end(rail, f);
 		/* A write may be done here while its bytes lie in a buffer of the peer's provider,

@@ -110,6 +110,7 @@ int rail_open(struct rail *rail, const struct fabric_ops *fabric, const struct f
 	rc = fabric->open(offer, &limits, &rail->nic, why);
 	if (rc)
 		return rc;
+	rail->shut_waits = fabric->shut_waits && fabric->shut_waits(rail->nic);
 	if ((rc = learn_address(rail))) {
 		snprintf(why, FABRIC_WHY, "rail %s: its endpoint's name cannot be had: %s",
 		         rail->name, fabric_strerror(rc));
@@ -126,7 +127,7 @@ int rail_open(struct rail *rail, const struct fabric_ops *fabric, const struct f
 
 bool rail_is_stuck(const struct rail *rail)
 {
-	return rail->condemned && rail->fabric->shut_waits && rail->fabric->shut_waits(rail->nic);
+	return rail->condemned && rail->shut_waits;
 }
 
 void rail_close(struct rail *rail)

@@ -52,6 +52,7 @@ struct rail {
 	uint32_t depth, pieces_in_flight, sends_in_flight;
 	uint32_t condemned; /* of the pieces in flight */
 	bool renew_wanted;  /* a peer asked for a new epoch */
+	bool shut_waits;    /* see fabric_ops.shut_waits */
 	int64_t refused_at; /* ns; since when the provider takes no message; 0: not so */
 	int64_t drain_at;   /* ns; takes no more, and is to be reset; 0: not so */
 	int64_t stuck_at;   /* ns; since when only condemned ones are; 0: not so */

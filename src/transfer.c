@@ -318,6 +318,14 @@ static int choose_transfer(struct kvr *kvr, struct peer *peer, struct transfer *
 	return t->request->is_read || lane_has_room(peer, t) ? 1 : -EAGAIN;
 }
 
+/* Before efa has shaken hands with an endpoint it moves all by messages, of which the other side then
+ * has many in flight: it could not close its door if the NIC fell silent. So one goes first. */
+static bool takes_more(const struct peer *peer, const struct rail *rail)
+{
+	return peer->path[rail->index].proven || !peer->pace[rail->index].in_flight ||
+	       !rail->shut_waits;
+}
+
 int transfer_post(struct kvr *kvr, struct peer *peer, struct rail *rail)
 {
 	unsigned int r = rail->index;
@@ -326,7 +334,7 @@ int transfer_post(struct kvr *kvr, struct peer *peer, struct rail *rail)
 
 	if (peer->state != PEER_UP)
 		return 0;
-	if (peer->path[r].health.out)
+	if (peer->path[r].health.out || !takes_more(peer, rail))
 		return -EAGAIN;
 	rc = choose_transfer(kvr, peer, &t);
 	if (rc != 1)
