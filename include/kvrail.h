@@ -66,6 +66,14 @@ struct kvr_bootstrap {
 	void *arg;
 };
 
+/* Who moves the bytes of a write. The target must make progress for KVR_PULL; KVR_AUTO takes it
+ * where the provider imitates writes by messages, but reads by the device. Ranks may differ. */
+enum kvr_direction {
+	KVR_AUTO,
+	KVR_PUSH, /* the initiator writes */
+	KVR_PULL, /* the target is sent the ops, and reads */
+};
+
 struct kvr_options {
 	size_t size;
 	const char *provider; /* libfabric's name; default: efa where there is one, see README */
@@ -74,6 +82,7 @@ struct kvr_options {
 	uint32_t queue_depth; /* pieces in flight per rail, at most 1024; default 32 */
 	uint32_t counters;    /* arrival counters, ids 0 to counters - 1; default 1024 */
 	int progress_threads; /* only 0 yet: calls that wait, and kvr_progress(), move data */
+	enum kvr_direction direction;
 	uint32_t peer_timeout_ms; /* silence after which a peer is dead; default 5000 */
 };
 

@@ -127,6 +127,17 @@ static int place_rails(struct kvr *kvr, const struct fabric_list *list)
 	return kvr->rails ? 0 : -ENOMEM;
 }
 
+static void choose_direction(struct kvr *kvr)
+{
+	size_t len = strlen(kvr->why);
+
+	kvr->pulls = kvr->config.direction == KVR_PULL;
+	if (kvr->config.direction == KVR_AUTO && kvr->fabric->prefers_reads)
+		kvr->pulls = kvr->fabric->prefers_reads(kvr->rails[0].nic);
+	if (kvr->pulls)
+		snprintf(kvr->why + len, sizeof(kvr->why) - len, "; targets read what is written");
+}
+
 /* Everything that can fail on this rank alone. */
 static int open_local(struct kvr *kvr, const struct kvr_options *options, char why[FABRIC_WHY])
 {
@@ -152,6 +163,8 @@ static int open_local(struct kvr *kvr, const struct kvr_options *options, char w
 		rc = place_rails(kvr, &list);
 	if (!rc)
 		rc = open_rails(kvr, &list, why);
+	if (!rc)
+		choose_direction(kvr);
 	kvr->fabric->list_close(&list);
 	return rc;
 }
@@ -176,6 +189,7 @@ static struct kvr *make_context(const struct kvr_bootstrap *bootstrap,
 	ck_stack_init(&kvr->submitted);
 	TAILQ_INIT(&kvr->active);
 	TAILQ_INIT(&kvr->spare_notes);
+	TAILQ_INIT(&kvr->regions);
 	return kvr;
 }
 

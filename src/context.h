@@ -5,6 +5,7 @@
 
 #include "collective.h"
 #include "config.h"
+#include "memory.h"
 #include "peer.h"
 #include "rail.h"
 #include <ck_stack.h>
@@ -27,6 +28,8 @@ struct kvr {
 	_Atomic bool *orphaned;    /* for each counter, whether a peer that moved it is dead */
 	_Atomic uint32_t children; /* regions, remotes and requests that are open */
 	_Atomic uint64_t next_key; /* for providers that make none */
+	_Atomic uint64_t next_region;
+	bool pulls; /* this rank's writes are read by the target, see pull.h */
 
 	ck_stack_t submitted;       /* requests, from any thread */
 	_Atomic bool cancel_wanted; /* some request was cancelled */
@@ -43,6 +46,7 @@ struct kvr {
 	TAILQ_HEAD(, peer) active;
 	struct peer *lane_owner[LANES];
 	uint32_t next_rail;
+	TAILQ_HEAD(, kvr_region) regions;
 	struct note_queue spare_notes;
 	struct collective collective;
 };

@@ -216,7 +216,7 @@ static bool is_wanted(const struct kvr *kvr, const struct peer *peer)
 		return false;
 	return !control_is_quiet(peer) || !TAILQ_EMPTY(&peer->posting) ||
 	       !TAILQ_EMPTY(&peer->awaiting) || !TAILQ_EMPTY(&peer->draining) ||
-	       peer_is_awaited(kvr, peer);
+	       !TAILQ_EMPTY(&peer->pulls) || peer_is_awaited(kvr, peer);
 }
 
 bool control_is_idle(const struct kvr *kvr, const struct peer *peer)

@@ -11,6 +11,9 @@
 #include <rdma/fi_eq.h>
 #include <rdma/fi_errno.h>
 #include <rdma/fi_rma.h>
+#if FI_VERSION(FI_MAJOR_VERSION, FI_MINOR_VERSION) >= FI_VERSION(1, 18)
+#include <rdma/fi_ext.h>
+#endif
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -251,10 +254,32 @@ static void nic_shut(struct fabric_nic *nic)
 	nic->ep = NULL;
 }
 
+static bool is_efa(const struct fabric_nic *nic)
+{
+	return !strcmp(nic->info->fabric_attr->prov_name, "efa");
+}
+
+/* Before 1.18 efa could not say so, and never wrote by the device. */
+static bool nic_prefers_reads(const struct fabric_nic *nic)
+{
+#if FI_VERSION(FI_MAJOR_VERSION, FI_MINOR_VERSION) >= FI_VERSION(1, 18)
+	bool writes = true, reads = true;
+	size_t len = sizeof(bool);
+
+	return is_efa(nic) &&
+	       !fi_getopt(&nic->ep->fid, FI_OPT_ENDPOINT, FI_OPT_EFA_EMULATED_WRITE, &writes,
+	                  &len) &&
+	       !fi_getopt(&nic->ep->fid, FI_OPT_ENDPOINT, FI_OPT_EFA_EMULATED_READ, &reads, &len) &&
+	       writes && !reads;
+#else
+	return is_efa(nic) && efa_devices_read();
+#endif
+}
+
 /* efa's fi_close spins until the device has completed or failed all. */
 static bool nic_shut_waits(const struct fabric_nic *nic)
 {
-	return !strcmp(nic->info->fabric_attr->prov_name, "efa");
+	return is_efa(nic);
 }
 
 static void close_endpoint(struct fabric_nic *nic)
@@ -312,8 +337,7 @@ static int open_one(struct fabric_nic *nic, struct fid_av **av, struct fid_ep **
 		return rc;
 	*call = "fi_ep_bind";
 	/* Without an event queue efa ends the process on some errors; others need none. */
-	if (!strcmp(nic->info->fabric_attr->prov_name, "efa") &&
-	    (rc = fi_ep_bind(*ep, &nic->eq->fid, 0)))
+	if (is_efa(nic) && (rc = fi_ep_bind(*ep, &nic->eq->fid, 0)))
 		return rc;
 	if ((rc = fi_ep_bind(*ep, &(*av)->fid, 0)) ||
 	    (rc = fi_ep_bind(*ep, &nic->cq->fid, FI_SEND | FI_RECV)))
@@ -573,6 +597,7 @@ const struct fabric_ops fabric_libfabric = {
 	.list_close = nic_list_close,
 	.open = nic_open,
 	.shut = nic_shut,
+	.prefers_reads = nic_prefers_reads,
 	.shut_waits = nic_shut_waits,
 	.reopen = nic_reopen,
 	.renew = nic_renew,

@@ -85,6 +85,8 @@ struct fabric_ops {
 	/* Ends all operations: nothing of them is sent or lands here any more, nor is reported, and
 	 * their buffers are the caller's again. Then reopen; or dereg, then close. */
 	void (*shut)(struct fabric_nic *);
+	/* Whether it imitates writes by messages, but reads by the device. NULL: it does not. */
+	bool (*prefers_reads)(const struct fabric_nic *);
 	/* Whether shut waits for operations in flight, for ever if need be. NULL: it does not. */
 	bool (*shut_waits)(const struct fabric_nic *);
 	/* After shut: a new endpoint, with a new address and no peers; registrations stay. */

@@ -146,8 +146,8 @@ static void announce(struct kvr *kvr, struct peer *peer, unsigned int r)
 	/* This rank itself may have no other rail by which to hear of it. */
 	if (peer->instance == kvr->instance)
 		failover_on_rail(kvr, peer, &message);
-	else
-		control_note(kvr, peer, &message);
+	else /* this epoch's address, also when it is sent again after the next one's began */
+		control_note_copy(kvr, peer, &message);
 }
 
 static void announce_to_all(struct kvr *kvr, unsigned int r)

@@ -68,6 +68,7 @@ struct peer *peer_add(struct kvr *kvr, const void *address, size_t len, uint64_t
 	TAILQ_INIT(&peer->posting);
 	TAILQ_INIT(&peer->awaiting);
 	TAILQ_INIT(&peer->draining);
+	TAILQ_INIT(&peer->pulls);
 	kvr->peers[slot] = peer;
 	return peer;
 }
@@ -312,12 +313,16 @@ void peer_die(struct kvr *kvr, struct peer *peer, const struct rail *rail, int e
 	          peer_name(peer, name), kvr_strerror(error));
 }
 
-void peer_feed(struct kvr *kvr, struct peer *peer, uint32_t counter)
+int peer_count(struct kvr *kvr, struct peer *peer, uint32_t counter)
 {
+	if (counter >= kvr->config.counters)
+		return -EINVAL;
 	if (!peer->fed)
 		peer->fed = calloc((kvr->config.counters + 63) / 64, sizeof(*peer->fed));
 	if (peer->fed)
 		peer->fed[counter / 64] |= 1ull << counter % 64;
+	atomic_fetch_add_explicit(&kvr->counters[counter], 1, memory_order_release);
+	return 0;
 }
 
 bool peer_is_awaited(const struct kvr *kvr, const struct peer *peer)

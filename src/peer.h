@@ -88,6 +88,9 @@ struct peer {
 	struct transfer_queue awaiting; /* writes, all posted, in the order of their pieces */
 	struct transfer_queue draining; /* that wait for their last completions only */
 	uint32_t next_piece;            /* of our lane there */
+	uint32_t next_pull;             /* number of our next write that it reads */
+	uint32_t unlisted; /* of those in awaiting, some of whose ops it was not told */
+	TAILQ_HEAD(, pull_batch) pulls; /* its writes that we read */
 	uint64_t left;                  /* bytes not posted yet, of all in posting */
 	int64_t probe_at;               /* ns; when to look for awaiting ones to ask after */
 
@@ -137,8 +140,8 @@ bool peer_is_over(const struct kvr *, const struct peer *);
  * counter that it moved learns so. Its transfers are the caller's to end. */
 void peer_die(struct kvr *, struct peer *, const struct rail *, int error);
 
-/* It has moved a counter. */
-void peer_feed(struct kvr *, struct peer *, uint32_t counter);
+/* A batch of its has arrived: moves the counter. -EINVAL: there is no such one. */
+int peer_count(struct kvr *, struct peer *, uint32_t counter);
 
 /* Whether somebody waits for a counter that it has moved. */
 bool peer_is_awaited(const struct kvr *, const struct peer *);

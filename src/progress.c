@@ -6,6 +6,7 @@
 #include "control.h"
 #include "failover.h"
 #include "log.h"
+#include "pull.h"
 #include <endian.h>
 #include <errno.h>
 
@@ -25,6 +26,7 @@ static void peer_failed(struct kvr *kvr, struct peer *peer, const struct rail *r
 	peer_die(kvr, peer, rail, error);
 	transfer_abandon_all(kvr, peer);
 	failover_on_death(kvr, peer);
+	pull_on_death(kvr, peer);
 }
 
 /* Moves the counters of the batches that have become complete, and says so to who wrote them. */
@@ -34,16 +36,10 @@ static void complete_batches(struct kvr *kvr, struct peer *peer)
 	int error;
 
 	while (lane_take(&peer->lane, &batch)) {
-		error = 0;
-		if (batch.counter < kvr->config.counters) {
-			peer_feed(kvr, peer, batch.counter);
-			atomic_fetch_add_explicit(&kvr->counters[batch.counter], 1,
-			                          memory_order_release);
-		} else if (batch.counter != KVR_NO_COUNTER)
-			error = EINVAL;
+		error = batch.counter == KVR_NO_COUNTER ? 0 : peer_count(kvr, peer, batch.counter);
 		control_note(
 			kvr, peer,
-			&(struct wire_message){.type = WIRE_DONE, .a = batch.first, .c = error});
+			&(struct wire_message){.type = WIRE_DONE, .a = batch.first, .c = -error});
 	}
 }
 
@@ -128,6 +124,15 @@ static void on_peer_message(struct kvr *kvr, struct peer *peer, const struct wir
 		break;
 	case WIRE_RAIL:
 		failover_on_rail(kvr, peer, message);
+		break;
+	case WIRE_PULL:
+		pull_on_list(kvr, peer, message);
+		break;
+	case WIRE_STOP:
+		pull_on_stop(kvr, peer, message);
+		break;
+	case WIRE_PULLED:
+		transfer_on_done(kvr, peer, message->a, -(int)message->c);
 		break;
 	case WIRE_BYE:
 		peer_on_bye(kvr, peer);
@@ -268,6 +273,7 @@ static void serve_peers(struct kvr *kvr)
 	for (peer = TAILQ_FIRST(&kvr->active); peer; peer = next) {
 		next = TAILQ_NEXT(peer, link);
 		transfer_probe(kvr, peer);
+		pull_list(kvr, peer);
 		rc = control_serve(kvr, peer, &rail);
 		if (rc)
 			peer_failed(kvr, peer, rail, rc);

@@ -4,7 +4,9 @@
 #include "context.h"
 #include "control.h"
 #include "failover.h"
+#include "log.h"
 #include "memory.h"
+#include "pull.h"
 #include <endian.h>
 #include <errno.h>
 #include <string.h>
@@ -50,6 +52,38 @@ __attribute__((no_sanitize("thread"))) static struct kvr_request *take_submitted
 	return oldest;
 }
 
+int transfer_fill(struct kvr_request *request, size_t from, size_t to)
+{
+	const struct kvr *kvr = request->kvr;
+	struct transfer *t = &request->transfer[request->transfers++];
+	const struct kvr_op *ops = request->ops + from;
+
+	*t = (struct transfer){
+		.request = request,
+		.peer = ops->remote->peer,
+		.cursor = stripe_begin(ops, to - from),
+		.rule = {.rails = kvr->rail_count,
+	                 .min = kvr->config.piece_bytes,
+	                 .max = CONFIG_PIECE_MAX},
+	};
+	if (stripe_count(ops, to - from, &t->rule, LANE_WINDOW) > LANE_WINDOW) {
+		log_error("more than %u pieces for peer %u in one call: nothing was moved; make "
+		          "it several calls, or its runs longer",
+		          LANE_WINDOW, t->peer->index);
+		return -E2BIG;
+	}
+	request->unfinished++;
+	return 0;
+}
+
+void transfer_hold(const struct kvr_request *request)
+{
+	for (size_t i = 0; i < request->n; i++) {
+		request->ops[i].local->users++;
+		request->ops[i].remote->users++;
+	}
+}
+
 static void enqueue(struct transfer *t, struct transfer_queue *queue)
 {
 	if (t->queue)
@@ -82,8 +116,12 @@ static void finish(struct kvr *kvr, struct transfer *t)
 	}
 	if (!request->result)
 		request->result = t->error;
-	if (!--request->unfinished)
-		atomic_store_explicit(&request->finished, true, memory_order_release);
+	if (!--request->unfinished) {
+		if (request->pull)
+			pull_on_finished(kvr, request);
+		else
+			atomic_store_explicit(&request->finished, true, memory_order_release);
+	}
 	peer_settle(kvr, peer);
 }
 
@@ -115,6 +153,10 @@ static void seal(struct kvr *kvr, struct transfer *t)
 {
 	struct peer *peer = t->peer;
 
+	if (t->pulled) {
+		pull_end(kvr, t);
+		return;
+	}
 	t->sealed = true;
 	peer->left -= t->cursor.left;
 	if (t->request->is_read || !t->posted) {
@@ -167,23 +209,35 @@ static void accept_one(struct kvr *kvr, struct transfer *t)
 		finish(kvr, t);
 		return;
 	}
+	peer_activate(kvr, t->peer);
+	if (kvr->pulls && !t->request->is_read) {
+		t->pulled = t->started = true;
+		t->first = t->peer->next_pull++;
+		t->peer->unlisted++;
+		enqueue(t, &t->peer->awaiting);
+		return;
+	}
 	enqueue(t, &t->peer->posting);
 	t->peer->left += t->cursor.left;
-	peer_activate(kvr, t->peer);
+}
+
+/* The last transfer that finishes at once takes the request along. */
+void transfer_start(struct kvr *kvr, struct kvr_request *request)
+{
+	uint32_t n = request->transfers;
+
+	for (uint32_t i = 0; i < n; i++)
+		accept_one(kvr, &request->transfer[i]);
 }
 
 bool transfer_accept(struct kvr *kvr)
 {
 	struct kvr_request *request = take_submitted(kvr), *next;
 	bool any = request;
-	uint32_t n;
 
 	for (; request; request = next) {
-		/* The last transfer that finishes at once takes the request along. */
 		next = request->next;
-		n = request->transfers;
-		for (uint32_t i = 0; i < n; i++)
-			accept_one(kvr, &request->transfer[i]);
+		transfer_start(kvr, request);
 	}
 	return any;
 }
@@ -318,8 +372,9 @@ static int choose_transfer(struct kvr *kvr, struct peer *peer, struct transfer *
 	return t->request->is_read || lane_has_room(peer, t) ? 1 : -EAGAIN;
 }
 
-/* Before efa has shaken hands with an endpoint it moves all by messages, of which the other side then
- * has many in flight: it could not close its door if the NIC fell silent. So one goes first. */
+/* Before efa has shaken hands with an endpoint it moves all by messages, of which the other side
+ * then has many in flight: it could not close its door if the NIC fell silent. So one goes first.
+ */
 static bool takes_more(const struct peer *peer, const struct rail *rail)
 {
 	return peer->path[rail->index].proven || !peer->pace[rail->index].in_flight ||
@@ -426,6 +481,8 @@ void transfer_on_done(struct kvr *kvr, struct peer *peer, uint32_t first, int er
 	if (!t)
 		return;
 	t->confirmed = true;
+	if (!t->sealed)
+		fail(kvr, t, error ? error : -EPROTO);
 	/* All came, whatever was heard of it. */
 	leave_repair(t);
 	if (error && !t->error)
@@ -441,12 +498,16 @@ void transfer_probe(struct kvr *kvr, struct peer *peer)
 		return;
 	peer->probe_at = kvr->now + PROBE_INTERVAL;
 	for (t = TAILQ_FIRST(&peer->awaiting); t; t = TAILQ_NEXT(t, link)) {
-		if (t->in_flight || t->again.count || t->confirmed || kvr->now < t->ask_at)
+		if (t->in_flight || t->again.count || t->confirmed || kvr->now < t->ask_at ||
+		    (t->pulled && !t->request->cancelled))
 			continue;
 		if (t->ask_pause < ASK_PAUSE_MAX)
 			t->ask_pause *= 2;
 		t->ask_at = kvr->now + t->ask_pause;
-		note_end(kvr, t);
+		if (t->pulled)
+			pull_stop(kvr, t);
+		else
+			note_end(kvr, t);
 	}
 }
 
@@ -483,6 +544,18 @@ void transfer_cancel(struct kvr *kvr, struct peer *peer)
 		next = TAILQ_NEXT(t, repair);
 		if (!t->request->cancelled)
 			continue;
+		fail(kvr, t, -ECANCELED);
+		finish_if_over(kvr, t);
+	}
+	for (t = TAILQ_FIRST(&peer->awaiting); kvr->pulls && t; t = next) {
+		next = TAILQ_NEXT(t, link);
+		if (!t->request->cancelled || t->error)
+			continue;
+		if (t->sealed) { /* it ends as the target says */
+			t->ask_pause = ASK_PAUSE;
+			t->ask_at = peer->probe_at = kvr->now;
+			continue;
+		}
 		fail(kvr, t, -ECANCELED);
 		finish_if_over(kvr, t);
 	}

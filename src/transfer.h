@@ -21,6 +21,7 @@
 
 struct kvr;
 struct peer;
+struct pull;
 struct rail;
 struct wire_message;
 
@@ -40,8 +41,9 @@ struct transfer {
 	uint32_t used;             /* writes: the peer's rails that they went to, as bits */
 	uint32_t fences;           /* those of which a new epoch is awaited */
 	int64_t ask_at, ask_pause; /* ns; writes: when to ask the target what is missing */
-	bool started, sealed;      /* sealed: no more will be posted */
-	bool confirmed;            /* writes: by the target */
+	bool pulled;          /* the target reads it: `first` is its number, `posted` its lists */
+	bool started, sealed; /* sealed: no more will be posted */
+	bool confirmed;       /* writes: by the target */
 	int error;
 };
 
@@ -50,6 +52,8 @@ TAILQ_HEAD(transfer_queue, transfer);
 /* A batch: kvr_write and kvr_read fill it in the caller's thread and submit it on a lock-free
  * stack; from then until it is finished it belongs to the engine. */
 struct kvr_request {
+	struct pull *pull; /* whose list it reads; NULL: the caller's own */
+	TAILQ_ENTRY(kvr_request) pull_link;
 	ck_stack_entry_t entry;   /* while submitted */
 	struct kvr_request *next; /* while being accepted */
 	struct kvr *kvr;
@@ -66,8 +70,16 @@ struct kvr_request {
 
 void transfer_submit(struct kvr *, struct kvr_request *); /* from any thread */
 
+/* Fills the request's next transfer for its ops [from, to), which are all one peer's. -E2BIG: more
+ * pieces than can be told apart. */
+int transfer_fill(struct kvr_request *, size_t from, size_t to);
+
+/* Its regions and remotes are in use until it is finished. */
+void transfer_hold(const struct kvr_request *);
+
 /* The rest is the engine's. Takes over what was submitted; whether there was anything. */
 bool transfer_accept(struct kvr *);
+void transfer_start(struct kvr *, struct kvr_request *); /* takes over one */
 
 /* Posts the next piece for a peer on a rail that has room. 1: posted; 0: none to post; -EAGAIN:
  * not now, or not on this rail. */

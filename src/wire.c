@@ -210,6 +210,7 @@ ssize_t wire_region_encode(const struct wire_region *in, void *buf, size_t len)
 	struct writer w = seal_begin(buf, len);
 
 	put_number(&w, in->instance, 8);
+	put_number(&w, in->id, 8);
 	put_number(&w, in->len, 8);
 	put_number(&w, in->base, 8);
 	put_number(&w, in->counters, 4);
@@ -228,6 +229,7 @@ int wire_region_decode(const void *buf, size_t len, struct wire_region *out, uin
 		return rc;
 	memset(out, 0, sizeof(*out));
 	out->instance = get_number(&r, 8);
+	out->id = get_number(&r, 8);
 	out->len = get_number(&r, 8);
 	out->base = get_number(&r, 8);
 	out->counters = get_number(&r, 4);
