@@ -551,9 +551,8 @@ void transfer_cancel(struct kvr *kvr, struct peer *peer)
 		next = TAILQ_NEXT(t, link);
 		if (!t->request->cancelled || t->error)
 			continue;
-		if (t->sealed) { /* it ends as the target says */
-			t->ask_pause = ASK_PAUSE;
-			t->ask_at = peer->probe_at = kvr->now;
+		if (t->sealed) { /* it ends as the target says, which is asked from now on */
+			t->ask_pause = t->ask_pause ? t->ask_pause : ASK_PAUSE / 2;
 			continue;
 		}
 		fail(kvr, t, -ECANCELED);

@@ -125,11 +125,12 @@ void ranks_open(struct dice *dice)
 		}
 }
 
-/* A dead rank's write may still be being read, until its silence has lasted. */
+/* A write of a rank that is dead, or that somebody takes for dead, may still be being read, until
+ * its silence has lasted here as well. */
 static bool is_mourning(void)
 {
 	for (unsigned int i = 0; i < ranks_count; i++)
-		if (ranks[i].is_dead)
+		if (ranks[i].is_dead || ranks[i].has_given_up)
 			return true;
 	return false;
 }
