@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * One NIC: its endpoint, what is in flight on it, and its buffers for control messages. */
 #include "rail.h"
+#include "clock.h"
 #include "log.h"
 #include <errno.h>
 #include <numa.h>
@@ -11,6 +12,7 @@
 
 #define SENDS    32 /* control messages in flight */
 #define RECEIVES 32 /* control messages a burst may bring before we poll */
+#define DRAIN_NS (200 * 1000 * 1000)
 
 /* What the provider's own queues must hold besides: acknowledgements, emulated writes in pieces of
  * its own. At 256 entries an efa endpoint costs half of what it does at its default size. */
@@ -130,11 +132,30 @@ bool rail_is_stuck(const struct rail *rail)
 	return rail->condemned && rail->shut_waits;
 }
 
+/* Waits a moment for what is in flight; whether it has all ended. */
+static bool drain(struct rail *rail)
+{
+	int64_t until = clock_now() + DRAIN_NS;
+	struct fabric_event event;
+	struct flight *flight;
+
+	while (rail->pieces_in_flight + rail->sends_in_flight && clock_now() < until) {
+		if (rail->fabric->poll(rail->nic, &event, 1) != 1 || !event.op)
+			continue;
+		flight = event_flight(&event);
+		if (flight->kind == FLIGHT_PIECE)
+			rail_end(rail, flight);
+		else
+			rail_release(rail, flight);
+	}
+	return !(rail->pieces_in_flight + rail->sends_in_flight);
+}
+
 void rail_close(struct rail *rail)
 {
-	if (rail->nic && rail_is_stuck(rail)) {
+	if (rail->nic && rail->shut_waits && !drain(rail)) {
 		log_warning("rail %s: left open: its device does not end %u operations", rail->name,
-		            rail->condemned);
+		            rail->pieces_in_flight + rail->sends_in_flight);
 		return;
 	}
 	/* The endpoint goes first: its receives are still posted in the slab, whose registration
