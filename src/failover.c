@@ -317,7 +317,8 @@ static void reset(struct kvr *kvr, struct rail *rail)
 	greet_strangers(kvr);
 }
 
-/* An endpoint that cannot be shut: with the dead, their endpoints are gone as well. */
+/* An endpoint that cannot be shut while anything is in flight; with the dead, their endpoints are
+ * gone as well. */
 static void settle_dead(struct kvr *kvr, struct rail *rail)
 {
 	struct flight *f, *end = rail->flights + rail_flights(rail);
@@ -333,7 +334,7 @@ static void check_stuck(struct kvr *kvr, struct rail *rail)
 {
 	bool live = rail->condemned < rail->pieces_in_flight;
 
-	if (rail_is_stuck(rail)) {
+	if (rail->shut_waits) {
 		settle_dead(kvr, rail);
 		rail->drain_at = 0;
 		return;

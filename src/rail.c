@@ -127,11 +127,6 @@ int rail_open(struct rail *rail, const struct fabric_ops *fabric, const struct f
 	return rc;
 }
 
-bool rail_is_stuck(const struct rail *rail)
-{
-	return rail->condemned && rail->shut_waits;
-}
-
 /* Waits a moment for what is in flight; whether it has all ended. */
 static bool drain(struct rail *rail)
 {

@@ -90,9 +90,6 @@ static inline uint32_t rail_flights(const struct rail *rail)
 	return 2 * rail->depth;
 }
 
-/* Whether its endpoint cannot be shut now, as pieces that were given up are in flight. */
-bool rail_is_stuck(const struct rail *);
-
 /* A new endpoint: whatever was in flight has ended, see fabric_ops.shut; receives are posted, and
  * nobody knows its address yet. */
 int rail_reset(struct rail *);
