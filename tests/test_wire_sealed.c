@@ -23,7 +23,7 @@ enum {
 
 /* ... and in a descriptor. */
 enum {
-	REGION_RAILS = SEAL_BYTES + 28,
+	REGION_RAILS = SEAL_BYTES + 36,
 	REGION_BYTES = REGION_RAILS + 4 + 2 * 8,
 };
 
@@ -195,13 +195,14 @@ static void claims_below_a_header_count_as_none(void **state)
 static void a_region_looks_like_this(void **state)
 {
 	static const uint8_t wanted[] = {
-		'K', 'V', 'R', 'D', WIRE_VERSION, 0, 0, 0, 56, 0, 0, 0, 0xe1, 0xa7, 0xff, 0x73,
+		'K', 'V', 'R', 'D', WIRE_VERSION, 0, 0, 0, 64, 0, 0, 0, 0x89, 0x25, 0x0d, 0x23,
 	};
 	static const uint8_t body[] = {
-		8, 7, 6, 5, 4, 3, 2, 1, 0, 16, 0, 0, 0,    0,    0, 0, 0, 0, 1, 0,
-		0, 0, 0, 0, 9, 0, 0, 0, 1, 0,  0, 0, 0xef, 0xbe, 0, 0, 0, 0, 0, 0x80,
+		8, 7, 6, 5, 4, 3, 2, 1, 7, 0, 0, 0, 0, 0, 0, 0, 0,    16,   0, 0, 0, 0, 0, 0,
+		0, 0, 1, 0, 0, 0, 0, 0, 9, 0, 0, 0, 1, 0, 0, 0, 0xef, 0xbe, 0, 0, 0, 0, 0, 0x80,
 	};
 	struct wire_region region = {.instance = 0x0102030405060708,
+	                             .id = 7,
 	                             .len = 4096,
 	                             .base = 65536,
 	                             .counters = 9,
