@@ -318,8 +318,9 @@ static int choose_transfer(struct kvr *kvr, struct peer *peer, struct transfer *
 	return t->request->is_read || lane_has_room(peer, t) ? 1 : -EAGAIN;
 }
 
-/* Before efa has shaken hands with an endpoint it moves all by messages, of which the other side then
- * has many in flight: it could not close its door if the NIC fell silent. So one goes first. */
+/* Before efa has shaken hands with an endpoint it moves all by messages, of which the other side
+ * then has many in flight: it could not close its door if the NIC fell silent. So one goes first.
+ */
 static bool takes_more(const struct peer *peer, const struct rail *rail)
 {
 	return peer->path[rail->index].proven || !peer->pace[rail->index].in_flight ||
