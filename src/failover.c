@@ -132,6 +132,8 @@ void failover_on_refusal(struct kvr *kvr, struct peer *peer, unsigned int r, int
 	take_out(kvr, peer, r, kvr_strerror(error));
 }
 
+/* With a copy of the address: the next one may be there before this one is acknowledged, and under
+ * this epoch it would make attempts look safe that are not. */
 static void announce(struct kvr *kvr, struct peer *peer, unsigned int r)
 {
 	const struct wire_endpoint *end = &kvr->rails[r].endpoint;
@@ -147,7 +149,7 @@ static void announce(struct kvr *kvr, struct peer *peer, unsigned int r)
 	if (peer->instance == kvr->instance)
 		failover_on_rail(kvr, peer, &message);
 	else
-		control_note(kvr, peer, &message);
+		control_note_copy(kvr, peer, &message);
 }
 
 static void announce_to_all(struct kvr *kvr, unsigned int r)
