@@ -283,6 +283,8 @@ static void check_flight(struct kvr *kvr, unsigned int r, struct flight *f)
 /* Who was never talked to knows us by the addresses of the bootstrap only. */
 static void greet_strangers(struct kvr *kvr)
 {
+	if (kvr->closing)
+		return;
 	for (unsigned int r = 0; r < kvr->rail_count; r++)
 		if (!kvr->rails[r].stats.resets)
 			return;

@@ -128,6 +128,9 @@ void peer_on_hello(struct kvr *, struct peer *, const struct wire_message *);
 void peer_on_welcome(struct kvr *, struct peer *, const struct wire_message *);
 void peer_on_bye(struct kvr *, struct peer *);
 
+/* Nothing of ours will come any more: to one that was talked to. */
+void peer_say_bye(struct kvr *, struct peer *);
+
 /* Answers a BYE once no transfer to the peer is left. */
 void peer_settle(struct kvr *, struct peer *);
 
