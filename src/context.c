@@ -274,14 +274,6 @@ static void name_who_stays(struct kvr *kvr)
 			          peer_name(kvr->peers[i], name), CLOSE_TIMEOUT_MS / 1000);
 }
 
-static void say_bye(struct kvr *kvr, struct peer *peer)
-{
-	if (peer->state == PEER_IDLE || peer->state == PEER_DEAD || peer->bye_sent)
-		return;
-	if (!control_note(kvr, peer, &(struct wire_message){.type = WIRE_BYE}))
-		peer->bye_sent = true;
-}
-
 int kvr_close(struct kvr *kvr)
 {
 	struct wait wait = {.ready = all_peers_over,
@@ -296,9 +288,10 @@ int kvr_close(struct kvr *kvr)
 		return -EBUSY;
 	}
 	pthread_mutex_lock(&kvr->engine);
+	kvr->closing = true;
 	for (uint32_t i = 0; i < kvr->peer_count; i++)
 		if (kvr->peers[i])
-			say_bye(kvr, kvr->peers[i]);
+			peer_say_bye(kvr, kvr->peers[i]);
 	pthread_mutex_unlock(&kvr->engine);
 	rc = progress_until(kvr, &wait);
 	if (rc)
@@ -356,7 +349,7 @@ int kvr_peer_remove(struct kvr *kvr, int index)
 	peer = index >= kvr->nranks && (uint32_t)index < kvr->peer_count ? kvr->peers[index] : NULL;
 	if (peer && !peer->remotes) {
 		peer->remotes++; /* keeps it until the end of this call */
-		say_bye(kvr, peer);
+		peer_say_bye(kvr, peer);
 	} else if (peer) {
 		pthread_mutex_unlock(&kvr->engine);
 		return -EBUSY;

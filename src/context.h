@@ -39,6 +39,7 @@ struct kvr {
 	int64_t now;         /* ns; when this pass began, see control.h */
 	int64_t clock;       /* clock_now() then */
 	bool renew_wanted;   /* by some rail */
+	bool closing;        /* who greets us is told so */
 	int64_t check_at;    /* ns; when to look again for pieces that are overdue */
 	int64_t watch_at;    /* ns; when to look again for peers whom somebody waits for */
 	struct peer **peers; /* nranks of the bootstrap, then guests; a removed one is NULL */

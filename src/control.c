@@ -67,6 +67,7 @@ void control_drop(struct kvr *kvr, struct peer *peer)
 	while ((note = TAILQ_FIRST(&peer->unacknowledged)))
 		recycle(kvr, peer, &peer->unacknowledged, note);
 	peer->owes_at = 0;
+	peer->pongs = 0;
 }
 
 /* The numbers stay in the order: an empty message says as little. */
@@ -115,20 +116,22 @@ static bool is_bad(const struct path *path)
 }
 
 /* Sends on the first rail that takes it, from `first` on, better ones before bad ones: which one
- * that was, or -EAGAIN or another error. */
+ * that was; or -EAGAIN, if some rail may take it later; or another error. */
 static int send_anywhere(struct kvr *kvr, struct peer *peer, unsigned int first,
                          struct wire_message *message)
 {
 	unsigned int n = kvr->rail_count, r;
-	int rc = -EAGAIN;
+	int rc = 0, error;
 
 	for (unsigned int i = 0; i < 2 * n; i++) {
 		r = (first + i) % n;
 		if (is_bad(&peer->path[r]) != (i >= n))
 			continue;
-		rc = send_on(kvr, peer, r, message);
-		if (!rc)
+		error = send_on(kvr, peer, r, message);
+		if (!error)
 			return r;
+		if (rc != -EAGAIN)
+			rc = error;
 	}
 	return rc;
 }
@@ -209,6 +212,23 @@ static void send_acknowledgement(struct kvr *kvr, struct peer *peer)
 		peer->owes_at = 0;
 }
 
+/* Where nothing can be sent now they wait. If the PING had taken the last place for messages, and
+ * so each one that came after it, its path would stay out of use for ever. */
+static void send_pongs(struct kvr *kvr, struct peer *peer)
+{
+	struct wire_message message = {.type = WIRE_PONG};
+
+	for (uint32_t i = 0; i < peer->rails; i++) {
+		if (!(peer->pongs >> i & 1))
+			continue;
+		message.a = i;
+		message.b = peer->there[i].pinged;
+		if (send_anywhere(kvr, peer, message.b, &message) == -EAGAIN)
+			return;
+		peer->pongs &= ~(1u << i);
+	}
+}
+
 static bool is_wanted(const struct kvr *kvr, const struct peer *peer)
 {
 	/* One that does not close yet may be busy with something else: kvr_close has patience. */
@@ -221,7 +241,7 @@ static bool is_wanted(const struct kvr *kvr, const struct peer *peer)
 
 bool control_is_idle(const struct kvr *kvr, const struct peer *peer)
 {
-	return !is_wanted(kvr, peer) && control_is_quiet(peer) && !peer->owes_at;
+	return !is_wanted(kvr, peer) && control_is_quiet(peer) && !peer->owes_at && !peer->pongs;
 }
 
 static bool has_only_errors(const struct kvr *kvr, const struct peer *peer)
@@ -232,37 +252,39 @@ static bool has_only_errors(const struct kvr *kvr, const struct peer *peer)
 	return true;
 }
 
+static void ping(struct kvr *kvr, struct peer *peer, unsigned int r)
+{
+	struct wire_message message = {.type = WIRE_PING, .a = r, .b = peer->path[r].there};
+
+	send_on(kvr, peer, r, &message);
+}
+
 /* Asks a silent peer over the next rail; its HELLO is a question in itself. */
 static void ask(struct kvr *kvr, struct peer *peer)
 {
-	struct wire_message message = {.type = WIRE_PING};
-
 	if (kvr->now < peer->ping_at || kvr->now - peer->heard_at < PING_INTERVAL)
 		return;
 	peer->ping_at = kvr->now + PING_INTERVAL;
 	peer->ping_rail = (peer->ping_rail + 1) % kvr->rail_count;
 	if (peer->index_there != PEER_NOBODY)
-		send_on(kvr, peer, peer->ping_rail, &message);
+		ping(kvr, peer, peer->ping_rail);
 }
 
 void control_ask_all(struct kvr *kvr, struct peer *peer)
 {
-	struct wire_message message = {.type = WIRE_PING};
-
 	for (unsigned int r = 0; r < kvr->rail_count && peer->state == PEER_UP; r++)
-		send_on(kvr, peer, r, &message);
+		ping(kvr, peer, r);
 }
 
 void control_try(struct kvr *kvr, struct peer *peer, unsigned int r)
 {
-	struct wire_message message = {.type = WIRE_PING};
 	struct path *path = &peer->path[r];
 	uint32_t home = r % peer->rails, other = home + path->tries / 2;
 
 	/* Its usual one and the others in turn. */
 	turn_path(path, path->tries++ % 2 ? other % peer->rails : home);
 	if (peer->state == PEER_UP)
-		send_on(kvr, peer, r, &message);
+		ping(kvr, peer, r);
 }
 
 static int check_alive(struct kvr *kvr, struct peer *peer)
@@ -285,6 +307,7 @@ int control_serve(struct kvr *kvr, struct peer *peer, const struct rail **rail)
 {
 	send_new(kvr, peer);
 	send_again(kvr, peer);
+	send_pongs(kvr, peer);
 	send_acknowledgement(kvr, peer);
 	*rail = &kvr->rails[peer->ping_rail];
 	return check_alive(kvr, peer);
@@ -301,19 +324,32 @@ static void forget_acknowledged(struct kvr *kvr, struct peer *peer)
 	}
 }
 
-bool control_receive(struct kvr *kvr, struct peer *peer, unsigned int r,
-                     const struct wire_message *message)
+static void on_ping(struct kvr *kvr, struct peer *peer, const struct wire_message *message)
 {
-	struct wire_message pong = {
-		.type = WIRE_PONG, .a = message->a, .b = message->b, .c = message->c};
+	if (message->a >= peer->rails || message->b >= kvr->rail_count)
+		return;
+	peer->there[message->a].pinged = message->b;
+	peer->pongs |= 1u << message->a;
+	peer_activate(kvr, peer);
+}
 
+/* Of the path that the question went by: the answer may come by another, which may be no good for
+ * what goes out. */
+static void on_pong(struct kvr *kvr, struct peer *peer, const struct wire_message *message)
+{
+	if (message->a < kvr->rail_count && peer->path[message->a].there == message->b)
+		failover_on_sign(kvr, peer, message->a);
+}
+
+bool control_receive(struct kvr *kvr, struct peer *peer, const struct wire_message *message)
+{
 	peer->heard_at = kvr->now;
 	if (message->type == WIRE_PONG)
-		failover_on_sign(kvr, peer, r);
+		on_pong(kvr, peer, message);
 	channel_acknowledge(&peer->channel, &message->got);
 	forget_acknowledged(kvr, peer);
 	if (message->type == WIRE_PING)
-		send_on(kvr, peer, r, &pong);
+		on_ping(kvr, peer, message);
 	if (!wire_is_numbered(message->type))
 		return false;
 	/* Whose body it was waits for it. */

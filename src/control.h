@@ -26,8 +26,8 @@ void control_try(struct kvr *, struct peer *, unsigned int r);
 /* Sends what is due. 0, or why the peer is given up, found on *rail. */
 int control_serve(struct kvr *, struct peer *, const struct rail **rail);
 
-/* A message came on rail r. Whether it is to be handled: is new, and not the channel's own. */
-bool control_receive(struct kvr *, struct peer *, unsigned int r, const struct wire_message *);
+/* A message came. Whether it is to be handled: is new, and not the channel's own. */
+bool control_receive(struct kvr *, struct peer *, const struct wire_message *);
 
 /* A send on rail r has ended. */
 void control_on_sent(struct kvr *, struct peer *, unsigned int r, int error);

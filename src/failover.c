@@ -132,6 +132,8 @@ void failover_on_refusal(struct kvr *kvr, struct peer *peer, unsigned int r, int
 	take_out(kvr, peer, r, kvr_strerror(error));
 }
 
+/* With a copy of the address: the next one may be there before this one is acknowledged, and under
+ * this epoch it would make attempts look safe that are not. */
 static void announce(struct kvr *kvr, struct peer *peer, unsigned int r)
 {
 	const struct wire_endpoint *end = &kvr->rails[r].endpoint;
@@ -146,7 +148,7 @@ static void announce(struct kvr *kvr, struct peer *peer, unsigned int r)
 	/* This rank itself may have no other rail by which to hear of it. */
 	if (peer->instance == kvr->instance)
 		failover_on_rail(kvr, peer, &message);
-	else /* this epoch's address, also when it is sent again after the next one's began */
+	else
 		control_note_copy(kvr, peer, &message);
 }
 
@@ -281,6 +283,8 @@ static void check_flight(struct kvr *kvr, unsigned int r, struct flight *f)
 /* Who was never talked to knows us by the addresses of the bootstrap only. */
 static void greet_strangers(struct kvr *kvr)
 {
+	if (kvr->closing)
+		return;
 	for (unsigned int r = 0; r < kvr->rail_count; r++)
 		if (!kvr->rails[r].stats.resets)
 			return;

@@ -254,6 +254,8 @@ void peer_on_hello(struct kvr *kvr, struct peer *peer, const struct wire_message
 	learn(kvr, peer, message);
 	greet(kvr, peer, WIRE_WELCOME);
 	failover_introduce(kvr, peer);
+	if (kvr->closing)
+		peer_say_bye(kvr, peer);
 }
 
 void peer_on_welcome(struct kvr *kvr, struct peer *peer, const struct wire_message *message)
@@ -262,13 +264,19 @@ void peer_on_welcome(struct kvr *kvr, struct peer *peer, const struct wire_messa
 		learn(kvr, peer, message);
 }
 
-void peer_settle(struct kvr *kvr, struct peer *peer)
+void peer_say_bye(struct kvr *kvr, struct peer *peer)
 {
-	if (!peer->bye_received || peer->bye_sent || !TAILQ_EMPTY(&peer->posting) ||
-	    !TAILQ_EMPTY(&peer->awaiting) || !TAILQ_EMPTY(&peer->draining))
+	if (peer->state == PEER_IDLE || peer->state == PEER_DEAD || peer->bye_sent)
 		return;
 	if (!control_note(kvr, peer, &(struct wire_message){.type = WIRE_BYE}))
 		peer->bye_sent = true;
+}
+
+void peer_settle(struct kvr *kvr, struct peer *peer)
+{
+	if (peer->bye_received && TAILQ_EMPTY(&peer->posting) && TAILQ_EMPTY(&peer->awaiting) &&
+	    TAILQ_EMPTY(&peer->draining))
+		peer_say_bye(kvr, peer);
 }
 
 void peer_on_bye(struct kvr *kvr, struct peer *peer)

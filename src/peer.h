@@ -53,6 +53,7 @@ struct path {
 struct remote_rail {
 	struct wire_endpoint endpoint;
 	uint32_t fence_asked; /* the epoch that we asked for */
+	uint32_t pinged;      /* our rail, by the last PING from there */
 };
 
 struct peer {
@@ -78,6 +79,7 @@ struct peer {
 	struct note_queue outbox, unacknowledged; /* both in the order of their numbers */
 	uint32_t sends_in_flight, bodies;         /* bodies: of notes in both */
 	int64_t owes_at;                          /* ns; when to acknowledge; 0: nothing */
+	uint32_t pongs;                           /* owed to its rails, as bits */
 	int64_t heard_at;                         /* ns; or when we began to wait for something */
 	int64_t ping_at;                          /* ns; the next one ... */
 	unsigned int ping_rail;                   /* ... and where */
@@ -128,6 +130,9 @@ struct peer *peer_meet(struct kvr *, const struct wire_message *);
 void peer_on_hello(struct kvr *, struct peer *, const struct wire_message *);
 void peer_on_welcome(struct kvr *, struct peer *, const struct wire_message *);
 void peer_on_bye(struct kvr *, struct peer *);
+
+/* Nothing of ours will come any more: to one that was talked to. */
+void peer_say_bye(struct kvr *, struct peer *);
 
 /* Answers a BYE once no transfer to the peer is left. */
 void peer_settle(struct kvr *, struct peer *);

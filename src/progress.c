@@ -168,7 +168,7 @@ static void on_message(struct kvr *kvr, const struct rail *rail, const void *buf
 		return;
 	}
 	peer = find_sender(kvr, &message);
-	if (peer && control_receive(kvr, peer, rail->index, &message))
+	if (peer && control_receive(kvr, peer, &message))
 		on_peer_message(kvr, peer, &message);
 }
 

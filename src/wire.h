@@ -56,8 +56,8 @@ enum wire_type {
 	WIRE_BYE,    /* I am done with you: nothing of mine will come any more */
 	/* These have no number, and are not sent again. */
 	WIRE_ACK,  /* only what every message's head says */
-	WIRE_PING, /* on each rail alone; a, b, c come back ... */
-	WIRE_PONG, /* ... on the same one */
+	WIRE_PING, /* from rail a to the receiver's rail b ... */
+	WIRE_PONG, /* ... got there; over any rail */
 };
 
 #define WIRE_LAST WIRE_PONG
