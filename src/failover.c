@@ -108,8 +108,6 @@ void failover_on_piece(struct kvr *kvr, struct rail *rail, struct flight *f, int
 			pace_complete(&t->peer->pace[r], f->len, f->posted_at, kvr->now);
 			failover_on_sign(kvr, t->peer, r);
 		}
-		if (f->there == t->peer->path[r].there && f->epoch == t->peer->path[r].epoch)
-			t->peer->path[r].proven = true;
 		transfer_on_piece(t, f->piece);
 		rail_end(rail, f);
 		/* A write may be done here while its bytes lie in a buffer of the peer's provider,
@@ -359,7 +357,7 @@ static void check_stuck(struct kvr *kvr, struct rail *rail)
 static void check_paths(struct kvr *kvr, struct peer *peer)
 {
 	for (unsigned int r = 0; r < kvr->rail_count; r++) {
-		peer->pace[r].out = peer->path[r].health.out;
+		peer->pace[r].out = peer->path[r].health.out || peer->path[r].greeting;
 		if (health_wants_try(&peer->path[r].health, kvr->now))
 			control_try(kvr, peer, r);
 	}

@@ -140,7 +140,7 @@ int peer_insert(struct kvr *kvr, struct peer *peer, unsigned int r)
 	                 : -EADDRNOTAVAIL;
 
 	path->epoch = end->epoch;
-	path->proven = false;
+	path->met = path->greeting = false;
 	if (rc) {
 		path->address = PEER_NOT_INSERTED;
 		log_error("rail %s: address of %s is refused: %s", kvr->rails[r].name,

@@ -42,7 +42,9 @@ struct path {
 	uint64_t address; /* of the peer's rail, as the fabric names it; see peer_address */
 	uint32_t there;   /* which one that is ... */
 	uint32_t epoch;   /* ... and when */
-	bool proven;      /* a piece got through to that address */
+	bool met;         /* the endpoints know each other, see transfer.c; else: */
+	bool greeting;    /* ... are being introduced */
+	int64_t greet_at; /* ns; not before */
 	uint32_t tries;   /* while out of use: with other ones of its rails */
 	/* Messages that failed, or that nothing was heard of, since one got through. */
 	uint32_t errors, missed;

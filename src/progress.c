@@ -206,7 +206,9 @@ static void on_event(struct kvr *kvr, struct rail *rail, const struct fabric_eve
 		break;
 	case FLIGHT_SEND:
 		rail_release(rail, flight);
-		if (flight->peer)
+		if (flight->peer && flight->greets)
+			transfer_on_greeted(kvr, flight->peer, rail, flight, event->error);
+		else if (flight->peer)
 			control_on_sent(kvr, flight->peer, rail->index, event->error);
 		break;
 	case FLIGHT_RECEIVE:

@@ -232,6 +232,14 @@ int rail_renew(struct rail *rail)
 	return 0;
 }
 
+static void take_send(struct rail *rail, struct flight *flight, struct peer *peer)
+{
+	SLIST_REMOVE_HEAD(&rail->sends, link);
+	flight->peer = peer;
+	flight->greets = false;
+	rail->sends_in_flight++;
+}
+
 int rail_send(struct rail *rail, const struct wire_message *message, uint64_t to, struct peer *peer,
               int64_t now)
 {
@@ -250,10 +258,25 @@ int rail_send(struct rail *rail, const struct wire_message *message, uint64_t to
 	if (rc)
 		return rc;
 	rail->refused_at = 0;
-	SLIST_REMOVE_HEAD(&rail->sends, link);
-	flight->peer = peer;
+	take_send(rail, flight, peer);
 	flight->posted_at = now;
-	rail->sends_in_flight++;
+	return 0;
+}
+
+int rail_greet(struct rail *rail, struct fabric_rma *rma, struct peer *peer, struct flight **out)
+{
+	struct flight *flight = SLIST_FIRST(&rail->sends);
+	int rc;
+
+	if (!flight)
+		return -EAGAIN;
+	rma->local = flight->buffer;
+	rma->mr = rail->slab_mr;
+	if ((rc = rail->fabric->read(rail->nic, rma, &flight->op)))
+		return rc;
+	take_send(rail, flight, peer);
+	flight->greets = true;
+	*out = flight;
 	return 0;
 }
 

@@ -28,6 +28,7 @@ struct flight {
 	int64_t posted_at;     /* also of a SEND */
 	bool condemned;        /* given up: sent elsewhere */
 	bool ended;            /* the provider is done with it */
+	bool greets;           /* SEND: it reads a byte instead */
 	struct peer *peer;     /* SEND: to whom; NULL: it is gone */
 	uint8_t *buffer;       /* SEND, RECEIVE: WIRE_MESSAGE_MAX bytes of the slab */
 };
@@ -99,6 +100,9 @@ int rail_renew(struct rail *);
 
 /* Sends a message to the peer at fabric address `to`. -EAGAIN: not now. */
 int rail_send(struct rail *, const struct wire_message *, uint64_t to, struct peer *, int64_t now);
+
+/* Reads a few bytes by rma, whose local side is ours, for a peer. -EAGAIN: not now. */
+int rail_greet(struct rail *, struct fabric_rma *, struct peer *, struct flight **out);
 
 /* Since when no message can be sent; INT64_MAX: one can. */
 int64_t rail_blocked_since(const struct rail *);

@@ -13,6 +13,7 @@
 
 #define MS             1000000ll /* ns */
 #define PROBE_INTERVAL (1 * MS)
+#define GREET_PAUSE    (10 * MS) /* after one that failed */
 #define ASK_PAUSE      (20 * MS) /* until the first question; then twice as long, ... */
 #define ASK_PAUSE_MAX  (1000 * MS)
 
@@ -372,13 +373,42 @@ static int choose_transfer(struct kvr *kvr, struct peer *peer, struct transfer *
 	return t->request->is_read || lane_has_room(peer, t) ? 1 : -EAGAIN;
 }
 
-/* Before efa has shaken hands with an endpoint it moves all by messages, of which the other side
- * then has many in flight: it could not close its door if the NIC fell silent. So one goes first.
- */
-static bool takes_more(const struct peer *peer, const struct rail *rail)
+/* efa's endpoints shake hands with the first operation between them, and until then all moves by
+ * messages, of which the other side has many in flight: it could not close its door if the NIC fell
+ * silent. So a few bytes are read, before anything else, into where nobody looks. */
+static void greet(struct kvr *kvr, struct transfer *t, struct rail *rail)
 {
-	return peer->path[rail->index].proven || !peer->pace[rail->index].in_flight ||
-	       !rail->shut_waits;
+	struct path *path = &t->peer->path[rail->index];
+	const struct wire_region *remote = &t->cursor.ops->remote->wire;
+	struct fabric_rma rma = {.len = 1, .remote = remote->base, .key = remote->key[path->there]};
+	struct flight *flight;
+
+	if (path->greeting || kvr->now < path->greet_at ||
+	    peer_address(kvr, t->peer, rail->index, &rma.peer))
+		return;
+	path->greet_at = kvr->now + GREET_PAUSE;
+	if (rail_greet(rail, &rma, t->peer, &flight))
+		return;
+	flight->there = path->there;
+	flight->epoch = path->epoch;
+	flight->posted_at = kvr->now;
+	path->greeting = true;
+	t->peer->pace[rail->index].out = true;
+	t->peer->sends_in_flight++;
+}
+
+void transfer_on_greeted(struct kvr *kvr, struct peer *peer, struct rail *rail,
+                         const struct flight *flight, int error)
+{
+	struct path *path = &peer->path[rail->index];
+
+	peer->sends_in_flight--;
+	if (flight->there != path->there || flight->epoch != path->epoch)
+		return;
+	path->greeting = false;
+	path->met = !error;
+	peer->pace[rail->index].out = path->health.out;
+	peer_activate(kvr, peer);
 }
 
 int transfer_post(struct kvr *kvr, struct peer *peer, struct rail *rail)
@@ -389,11 +419,15 @@ int transfer_post(struct kvr *kvr, struct peer *peer, struct rail *rail)
 
 	if (peer->state != PEER_UP)
 		return 0;
-	if (peer->path[r].health.out || !takes_more(peer, rail))
+	if (peer->path[r].health.out)
 		return -EAGAIN;
 	rc = choose_transfer(kvr, peer, &t);
 	if (rc != 1)
 		return rc;
+	if (rail->shut_waits && !peer->path[r].met) {
+		greet(kvr, t, rail);
+		return -EAGAIN;
+	}
 	rc = post_piece(kvr, t, rail);
 	if (rc && rc != -EAGAIN)
 		failover_on_refusal(kvr, peer, r, rc);

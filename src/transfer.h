@@ -21,6 +21,7 @@
 
 struct kvr;
 struct peer;
+struct flight;
 struct pull;
 struct rail;
 struct wire_message;
@@ -84,6 +85,10 @@ void transfer_start(struct kvr *, struct kvr_request *); /* takes over one */
 /* Posts the next piece for a peer on a rail that has room. 1: posted; 0: none to post; -EAGAIN:
  * not now, or not on this rail. */
 int transfer_post(struct kvr *, struct peer *, struct rail *);
+
+/* What introduces the endpoints of a path to each other has ended. */
+void transfer_on_greeted(struct kvr *, struct peer *, struct rail *, const struct flight *,
+                         int error);
 
 /* A piece got through; one goes once more; nothing can land any more of an attempt, which may end
  * the transfer. */
