@@ -354,10 +354,17 @@ static void check_stuck(struct kvr *kvr, struct rail *rail)
 	}
 }
 
+/* Full, and not only with what will soon be done: others need not wait for it. */
+static bool is_clogged(const struct rail *rail)
+{
+	return rail->condemned && !rail_has_room(rail, CONFIG_PIECE_MAX);
+}
+
 static void check_paths(struct kvr *kvr, struct peer *peer)
 {
 	for (unsigned int r = 0; r < kvr->rail_count; r++) {
-		peer->pace[r].out = peer->path[r].health.out || peer->path[r].greeting;
+		peer->pace[r].out = peer->path[r].health.out || peer->path[r].greeting ||
+		                    is_clogged(&kvr->rails[r]);
 		if (health_wants_try(&peer->path[r].health, kvr->now))
 			control_try(kvr, peer, r);
 	}
