@@ -343,7 +343,7 @@ static void check_stuck(struct kvr *kvr, struct rail *rail)
 		return;
 	}
 
-	if (!rail->drain_at && kvr->now - rail_blocked_since(rail) > BLOCKED)
+	if (!rail->drain_at && rail_blocked_for(rail, kvr->now) > BLOCKED)
 		rail->drain_at = kvr->now;
 	if (rail->drain_at && (!live || kvr->now - rail->drain_at > DRAIN)) {
 		reset(kvr, rail);
