@@ -252,9 +252,17 @@ static bool has_only_errors(const struct kvr *kvr, const struct peer *peer)
 	return true;
 }
 
+/* With the rail's address: RAIL may be stuck behind messages that the peer has got and cannot
+ * acknowledge, as it knows none of our rails by the address of today. */
 static void ping(struct kvr *kvr, struct peer *peer, unsigned int r)
 {
-	struct wire_message message = {.type = WIRE_PING, .a = r, .b = peer->path[r].there};
+	const struct wire_endpoint *end = &kvr->rails[r].endpoint;
+	struct wire_message message = {.type = WIRE_PING,
+	                               .a = r,
+	                               .b = peer->path[r].there,
+	                               .c = end->epoch,
+	                               .body = end->bytes,
+	                               .body_len = end->len};
 
 	send_on(kvr, peer, r, &message);
 }
@@ -328,6 +336,12 @@ static void on_ping(struct kvr *kvr, struct peer *peer, const struct wire_messag
 {
 	if (message->a >= peer->rails || message->b >= kvr->rail_count)
 		return;
+	failover_on_rail(kvr, peer,
+	                 &(struct wire_message){.type = WIRE_RAIL,
+	                                        .a = message->a,
+	                                        .b = message->c,
+	                                        .body = message->body,
+	                                        .body_len = message->body_len});
 	peer->there[message->a].pinged = message->b;
 	peer->pongs |= 1u << message->a;
 	peer_activate(kvr, peer);
