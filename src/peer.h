@@ -44,6 +44,7 @@ struct path {
 	uint32_t epoch;   /* ... and when */
 	bool proven;      /* a piece got through to that address */
 	uint32_t tries;   /* while out of use: with other ones of its rails */
+	uint32_t sends;   /* messages in flight */
 	/* Messages that failed, or that nothing was heard of, since one got through. */
 	uint32_t errors, missed;
 	struct health health;

@@ -55,8 +55,8 @@ struct rail {
 	bool shut_waits;    /* see fabric_ops.shut_waits */
 	/* ns; since when the provider takes no message, and when it last said so; 0: not so */
 	int64_t refused_at, refused_last;
-	int64_t drain_at; /* ns; takes no more, and is to be reset; 0: not so */
-	int64_t stuck_at; /* ns; since when only condemned ones are; 0: not so */
+	int64_t drain_at; /* ns; takes no more, and is to be reset from then on; 0: not so */
+	int64_t stuck_at; /* ns; since when, or a bit later, only condemned ones are; 0: not so */
 	uint64_t window, bytes_in_flight;
 	_Atomic uint32_t paths_out; /* peers for which it is out of use */
 	struct kvr_stats stats;
