@@ -12,6 +12,7 @@
 #define RESEND_DOUBLES 5         /* ... so many times */
 #define ACK_DELAY      (1 * MS)  /* something else may carry it */
 #define PING_INTERVAL  (50 * MS)
+#define SENDS_TO_ONE   8           /* peer, of a rail's 32: one that is silent is not to have all */
 #define ERRORS_BAD     3           /* in a row, of a rail that nothing gets through */
 #define ERRORS_SILENCE (1000 * MS) /* while closing, with errors on all rails */
 
@@ -93,8 +94,11 @@ bool control_is_quiet(const struct peer *peer)
 static int send_on(struct kvr *kvr, struct peer *peer, unsigned int r, struct wire_message *message)
 {
 	uint64_t to;
-	int rc = peer_address(kvr, peer, r, &to);
+	int rc;
 
+	if (peer->path[r].sends >= SENDS_TO_ONE)
+		return -EAGAIN;
+	rc = peer_address(kvr, peer, r, &to);
 	if (rc) {
 		peer->path[r].errors += ERRORS_BAD;
 		return rc;
@@ -103,9 +107,10 @@ static int send_on(struct kvr *kvr, struct peer *peer, unsigned int r, struct wi
 	message->instance = kvr->instance;
 	message->got = peer->channel.theirs;
 	rc = rail_send(&kvr->rails[r], message, to, peer, kvr->now);
-	if (!rc)
+	if (!rc) {
+		peer->path[r].sends++;
 		peer->sends_in_flight++;
-	else if (rc != -EAGAIN)
+	} else if (rc != -EAGAIN)
 		peer->path[r].errors++;
 	return rc;
 }
@@ -252,9 +257,17 @@ static bool has_only_errors(const struct kvr *kvr, const struct peer *peer)
 	return true;
 }
 
+/* With the rail's address: RAIL may be stuck behind messages that the peer has got and cannot
+ * acknowledge, as it knows none of our rails by the address of today. */
 static void ping(struct kvr *kvr, struct peer *peer, unsigned int r)
 {
-	struct wire_message message = {.type = WIRE_PING, .a = r, .b = peer->path[r].there};
+	const struct wire_endpoint *end = &kvr->rails[r].endpoint;
+	struct wire_message message = {.type = WIRE_PING,
+	                               .a = r,
+	                               .b = peer->path[r].there,
+	                               .c = end->epoch,
+	                               .body = end->bytes,
+	                               .body_len = end->len};
 
 	send_on(kvr, peer, r, &message);
 }
@@ -328,6 +341,12 @@ static void on_ping(struct kvr *kvr, struct peer *peer, const struct wire_messag
 {
 	if (message->a >= peer->rails || message->b >= kvr->rail_count)
 		return;
+	failover_on_rail(kvr, peer,
+	                 &(struct wire_message){.type = WIRE_RAIL,
+	                                        .a = message->a,
+	                                        .b = message->c,
+	                                        .body = message->body,
+	                                        .body_len = message->body_len});
 	peer->there[message->a].pinged = message->b;
 	peer->pongs |= 1u << message->a;
 	peer_activate(kvr, peer);
@@ -359,11 +378,19 @@ bool control_receive(struct kvr *kvr, struct peer *peer, const struct wire_messa
 	return channel_receive(&peer->channel, message->number);
 }
 
+void control_on_reset(struct peer *peer, unsigned int r)
+{
+	peer->sends_in_flight -= peer->path[r].sends;
+	peer->path[r].sends = 0;
+	peer->path[r].address = PEER_NOT_INSERTED;
+}
+
 void control_on_sent(struct kvr *kvr, struct peer *peer, unsigned int r, int error)
 {
 	struct note *note;
 	int64_t due;
 
+	peer->path[r].sends--;
 	peer->sends_in_flight--;
 	if (!error) {
 		peer->path[r].errors = peer->path[r].missed = 0;

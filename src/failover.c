@@ -7,11 +7,13 @@
 #include "log.h"
 #include <errno.h>
 #include <string.h>
+#include <xxhash.h>
 
 #define MS             1000000ll
 #define CHECK_INTERVAL (2 * MS)
 #define DRAIN          (100 * MS) /* for pieces of others */
 #define BLOCKED        (200 * MS)
+#define SPREAD         (50 * MS)
 #define STUCK          (50 * MS) /* the provider may still be done with them by itself */
 
 static unsigned int index_of(const struct kvr *kvr, const struct rail *rail)
@@ -303,7 +305,7 @@ static void reset(struct kvr *kvr, struct rail *rail)
 	rail->stats.resets++;
 	for (uint32_t i = 0; i < kvr->peer_count; i++)
 		if (kvr->peers[i] && kvr->peers[i]->path)
-			kvr->peers[i]->path[r].address = PEER_NOT_INSERTED;
+			control_on_reset(kvr->peers[i], r);
 	for (f = rail->flights; f < end; f++) {
 		if (is_live(f))
 			condemn(kvr, rail, f);
@@ -330,6 +332,22 @@ static void settle_dead(struct kvr *kvr, struct rail *rail)
 			settle(kvr, rail, f);
 }
 
+/* From when on a rail may be reset. When a peer dies, or falls silent, all who talked to it have
+ * the same reason to reset in the same moment; and two ranks that do, each by its last rail, lose
+ * each other, as neither hears of the other's new address. So each rail has a moment of its own. */
+static int64_t own_moment(const struct kvr *kvr, const struct rail *rail)
+{
+	uint64_t which[] = {kvr->instance, rail->index, rail->endpoint.epoch};
+
+	return kvr->now + XXH64(which, sizeof(which), 0) % SPREAD;
+}
+
+static void drain(struct kvr *kvr, struct rail *rail)
+{
+	if (!rail->drain_at)
+		rail->drain_at = own_moment(kvr, rail);
+}
+
 /* When nothing but what was given up is in flight, and stays so; or when a peer died, as soon as
  * the others' pieces are through. */
 static void check_stuck(struct kvr *kvr, struct rail *rail)
@@ -341,14 +359,14 @@ static void check_stuck(struct kvr *kvr, struct rail *rail)
 		rail->drain_at = 0;
 		return;
 	}
-
-	if (!rail->drain_at && kvr->now - rail_blocked_since(rail) > BLOCKED)
-		rail->drain_at = kvr->now;
-	if (rail->drain_at && (!live || kvr->now - rail->drain_at > DRAIN)) {
+	if (rail_blocked_for(rail, kvr->now) > BLOCKED)
+		drain(kvr, rail);
+	if (rail->drain_at && kvr->now >= rail->drain_at &&
+	    (!live || kvr->now - rail->drain_at > DRAIN)) {
 		reset(kvr, rail);
 	} else if (!live && rail->condemned) {
 		if (!rail->stuck_at)
-			rail->stuck_at = kvr->now;
+			rail->stuck_at = own_moment(kvr, rail);
 		else if (kvr->now - rail->stuck_at > STUCK)
 			reset(kvr, rail);
 	}
@@ -402,7 +420,7 @@ void failover_on_death(struct kvr *kvr, const struct peer *peer)
 				condemn(kvr, rail, f);
 			if (f->ended && !f->transfer->request->is_read)
 				settle(kvr, rail, f);
-			else if (!rail->drain_at)
-				rail->drain_at = kvr->now;
+			else
+				drain(kvr, rail);
 		}
 }

@@ -46,6 +46,7 @@ struct path {
 	bool greeting;    /* ... are being introduced */
 	int64_t greet_at; /* ns; not before */
 	uint32_t tries;   /* while out of use: with other ones of its rails */
+	uint32_t sends;   /* messages in flight */
 	/* Messages that failed, or that nothing was heard of, since one got through. */
 	uint32_t errors, missed;
 	struct health health;

@@ -196,6 +196,7 @@ void rail_end(struct rail *rail, struct flight *flight)
 	rail->pieces_in_flight--;
 	rail->bytes_in_flight -= flight->len;
 	rail->condemned -= flight->condemned;
+	rail->refused_at = 0;
 	if (!flight->transfer)
 		SLIST_INSERT_HEAD(&rail->pieces, flight, link);
 }
@@ -253,8 +254,11 @@ int rail_send(struct rail *rail, const struct wire_message *message, uint64_t to
 	if (len < 0)
 		return len;
 	rc = rail->fabric->send(rail->nic, flight->buffer, len, rail->slab_mr, to, &flight->op);
-	if (rc == -EAGAIN && !rail->refused_at)
-		rail->refused_at = now;
+	if (rc == -EAGAIN) {
+		if (!rail->refused_at)
+			rail->refused_at = now;
+		rail->refused_last = now;
+	}
 	if (rc)
 		return rc;
 	rail->refused_at = 0;
@@ -280,15 +284,16 @@ int rail_greet(struct rail *rail, struct fabric_rma *rma, struct peer *peer, str
 	return 0;
 }
 
-int64_t rail_blocked_since(const struct rail *rail)
+/* A refusal says nothing about the time after it, in which perhaps nobody had anything to send. */
+int64_t rail_blocked_for(const struct rail *rail, int64_t now)
 {
 	const struct flight *f = rail->flights + rail_flights(rail), *end = f + SENDS;
-	int64_t oldest = rail->refused_at ? rail->refused_at : INT64_MAX;
+	int64_t longest = rail->refused_at ? rail->refused_last - rail->refused_at : 0;
 
 	for (; SLIST_EMPTY(&rail->sends) && f < end; f++)
-		if (f->posted_at < oldest)
-			oldest = f->posted_at;
-	return oldest;
+		if (now - f->posted_at > longest)
+			longest = now - f->posted_at;
+	return longest;
 }
 
 int rail_poll(struct rail *rail, struct fabric_event *events, int max)
@@ -312,6 +317,7 @@ void rail_release(struct rail *rail, struct flight *flight)
 		break; /* see rail_end */
 	case FLIGHT_SEND:
 		rail->sends_in_flight--;
+		rail->refused_at = 0;
 		SLIST_INSERT_HEAD(&rail->sends, flight, link);
 		break;
 	case FLIGHT_RECEIVE:

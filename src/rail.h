@@ -54,9 +54,10 @@ struct rail {
 	uint32_t condemned; /* of the pieces in flight */
 	bool renew_wanted;  /* a peer asked for a new epoch */
 	bool shut_waits;    /* see fabric_ops.shut_waits */
-	int64_t refused_at; /* ns; since when the provider takes no message; 0: not so */
-	int64_t drain_at;   /* ns; takes no more, and is to be reset; 0: not so */
-	int64_t stuck_at;   /* ns; since when only condemned ones are; 0: not so */
+	/* ns; since when the provider takes no message, and when it last said so; 0: not so */
+	int64_t refused_at, refused_last;
+	int64_t drain_at; /* ns; takes no more, and is to be reset from then on; 0: not so */
+	int64_t stuck_at; /* ns; since when, or a bit later, only condemned ones are; 0: not so */
 	uint64_t window, bytes_in_flight;
 	_Atomic uint32_t paths_out; /* peers for which it is out of use */
 	struct kvr_stats stats;
@@ -104,8 +105,8 @@ int rail_send(struct rail *, const struct wire_message *, uint64_t to, struct pe
 /* Reads a few bytes by rma, whose local side is ours, for a peer. -EAGAIN: not now. */
 int rail_greet(struct rail *, struct fabric_rma *, struct peer *, struct flight **out);
 
-/* Since when no message can be sent; INT64_MAX: one can. */
-int64_t rail_blocked_since(const struct rail *);
+/* How long no message has been able to go, in ns. */
+int64_t rail_blocked_for(const struct rail *, int64_t now);
 
 /* Polls; a count of events. Their flights are still out of the free lists: rail_release gives
  * each back once it has been looked at. */

@@ -56,7 +56,7 @@ enum wire_type {
 	WIRE_BYE,    /* I am done with you: nothing of mine will come any more */
 	/* These have no number, and are not sent again. */
 	WIRE_ACK,  /* only what every message's head says */
-	WIRE_PING, /* from rail a to the receiver's rail b ... */
+	WIRE_PING, /* from rail a, of epoch c and this address, to the receiver's rail b ... */
 	WIRE_PONG, /* ... got there; over any rail */
 };
 
