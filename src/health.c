@@ -6,9 +6,10 @@
 #define PATIENCE     (50 * MS)   /* at least */
 #define PATIENCE_MAX (2000 * MS) /* at most */
 #define NO_HISTORY   (250 * MS)
-#define GRACE        (20 * MS)  /* for an answer, once another path has given one; at least */
-#define ASK_AGAIN    (100 * MS) /* while nobody answers */
-#define LOST_TIMES   4          /* the patience, for a piece on a path that answers */
+#define GRACE        (20 * MS)   /* for an answer, once another path has given one; at least */
+#define ASK_AGAIN    (100 * MS)  /* while nobody answers */
+#define LOST_TIMES   4           /* the patience, for a piece on a path that answers, ... */
+#define LOST_LEAST   (1000 * MS) /* ... whose peer may have much else to do */
 #define PAUSE        (50 * MS)
 #define PAUSE_MAX    (2000 * MS)
 #define FORGIVEN     (5000 * MS) /* in use for that long, the pauses begin anew */
@@ -32,7 +33,9 @@ enum health_verdict health_judge(const struct health *h, const struct health_que
 	if (q->asked_at <= due) /* let the last question be answered first */
 		return now - q->asked_at > 2 * GRACE ? HEALTH_ASK : HEALTH_WAIT;
 	if (h->alive_at > q->asked_at)
-		return now - posted > LOST_TIMES * patience ? HEALTH_BLAME : HEALTH_WAIT;
+		return now - posted > LOST_TIMES * patience && now - posted > LOST_LEAST
+		               ? HEALTH_BLAME
+		               : HEALTH_WAIT;
 	if (q->answered_at)
 		return now - q->answered_at > GRACE + patience / 4 ? HEALTH_BLAME : HEALTH_WAIT;
 	return now - q->asked_at > ASK_AGAIN ? HEALTH_ASK : HEALTH_WAIT;

@@ -56,8 +56,10 @@ static void a_slow_one_has_more_time(void **state)
 	(void)state;
 	health_ask(&q, 1100 * MS);
 	health_alive(&slow, &q, 1101 * MS);
-	assert_int_equal(judge(&slow, &q, 1000 * MS + 4 * patience), HEALTH_WAIT);
-	assert_int_equal(judge(&slow, &q, 1001 * MS + 4 * patience), HEALTH_BLAME);
+	assert_int_equal(judge(&slow, &q, 2000 * MS), HEALTH_WAIT);
+	assert_int_equal(judge(&slow, &q, 2001 * MS), HEALTH_BLAME);
+	assert_int_equal(health_judge(&slow, &q, 0, 300 * MS, 1200 * MS), HEALTH_WAIT);
+	assert_int_equal(health_judge(&slow, &q, 0, 300 * MS, 1201 * MS), HEALTH_BLAME);
 }
 
 /* Each pause is twice as long, up to a limit; after a long time of use they begin anew. */
