@@ -10,6 +10,7 @@
 #define MS             1000000ll
 #define RESEND         (10 * MS) /* after the first try; then twice as long, ... */
 #define RESEND_DOUBLES 5         /* ... so many times */
+#define TRIES_MANY     8         /* a second's */
 #define ACK_DELAY      (1 * MS)  /* something else may carry it */
 #define PING_INTERVAL  (50 * MS)
 #define SENDS_TO_ONE   8           /* peer, of a rail's 32: one that is silent is not to have all */
@@ -69,6 +70,17 @@ void control_drop(struct kvr *kvr, struct peer *peer)
 		recycle(kvr, peer, &peer->unacknowledged, note);
 	peer->owes_at = 0;
 	peer->pongs = 0;
+}
+
+void control_unsay(struct kvr *kvr, struct peer *peer, const struct wire_message *like)
+{
+	struct note *note, *next;
+
+	for (note = TAILQ_FIRST(&peer->outbox); note; note = next) {
+		next = TAILQ_NEXT(note, link);
+		if (note->message.type == like->type && note->message.a == like->a)
+			recycle(kvr, peer, &peer->outbox, note);
+	}
 }
 
 /* The numbers stay in the order: an empty message says as little. */
@@ -272,6 +284,18 @@ static void ping(struct kvr *kvr, struct peer *peer, unsigned int r)
 	send_on(kvr, peer, r, &message);
 }
 
+/* For a second nothing has got there on any path: the rails that are sound, here and there, need
+ * not be those that our paths join. */
+static bool is_cut_off(const struct kvr *kvr, const struct peer *peer)
+{
+	const struct note *oldest = TAILQ_FIRST(&peer->unacknowledged);
+
+	for (unsigned int r = 0; r < kvr->rail_count; r++)
+		if (!is_bad(&peer->path[r]))
+			return false;
+	return oldest && oldest->tries >= TRIES_MANY;
+}
+
 /* Asks a silent peer over the next rail; its HELLO is a question in itself. */
 static void ask(struct kvr *kvr, struct peer *peer)
 {
@@ -279,6 +303,8 @@ static void ask(struct kvr *kvr, struct peer *peer)
 		return;
 	peer->ping_at = kvr->now + PING_INTERVAL;
 	peer->ping_rail = (peer->ping_rail + 1) % kvr->rail_count;
+	if (!peer->ping_rail && is_cut_off(kvr, peer))
+		turn_all_paths(kvr, peer);
 	if (peer->index_there != PEER_NOBODY)
 		ping(kvr, peer, peer->ping_rail);
 }

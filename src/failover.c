@@ -148,10 +148,12 @@ static void announce(struct kvr *kvr, struct peer *peer, unsigned int r)
 	if (!peer->path || peer->state == PEER_DEAD)
 		return;
 	/* This rank itself may have no other rail by which to hear of it. */
-	if (peer->instance == kvr->instance)
+	if (peer->instance == kvr->instance) {
 		failover_on_rail(kvr, peer, &message);
-	else
-		control_note_copy(kvr, peer, &message);
+		return;
+	}
+	control_unsay(kvr, peer, &message); /* older addresses of the rail */
+	control_note_copy(kvr, peer, &message);
 }
 
 static void announce_to_all(struct kvr *kvr, unsigned int r)
