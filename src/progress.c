@@ -258,13 +258,18 @@ static void watch_feeders(struct kvr *kvr)
 			peer_activate(kvr, kvr->peers[i]);
 }
 
-/* Sends waiting messages, and takes off the list who has nothing more to do. */
+/* Sends waiting messages, and takes off the list who has nothing more to do. Another peer is first
+ * each time: one that is silent would else take each place that becomes free. */
 static void serve_peers(struct kvr *kvr)
 {
 	const struct rail *rail;
-	struct peer *peer, *next;
+	struct peer *peer = TAILQ_FIRST(&kvr->active), *next;
 	int rc;
 
+	if (peer && TAILQ_NEXT(peer, link)) {
+		TAILQ_REMOVE(&kvr->active, peer, link);
+		TAILQ_INSERT_TAIL(&kvr->active, peer, link);
+	}
 	for (peer = TAILQ_FIRST(&kvr->active); peer; peer = next) {
 		next = TAILQ_NEXT(peer, link);
 		transfer_probe(kvr, peer);
