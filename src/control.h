@@ -36,7 +36,7 @@ bool control_receive(struct kvr *, struct peer *, const struct wire_message *);
 void control_on_reset(struct peer *, unsigned int r);
 
 /* A send on rail r has ended. */
-void control_on_sent(struct kvr *, struct peer *, unsigned int r, int error);
+void control_on_sent(struct kvr *, const struct flight *, unsigned int r, int error);
 
 /* Whether all messages have been acknowledged. */
 bool control_is_quiet(const struct peer *);

@@ -202,7 +202,7 @@ static void on_event(struct kvr *kvr, struct rail *rail, const struct fabric_eve
 	case FLIGHT_SEND:
 		rail_release(rail, flight);
 		if (flight->peer)
-			control_on_sent(kvr, flight->peer, rail->index, event->error);
+			control_on_sent(kvr, flight, rail->index, event->error);
 		break;
 	case FLIGHT_RECEIVE:
 		if (event->error)

@@ -218,7 +218,7 @@ int rail_renew(struct rail *rail)
 }
 
 int rail_send(struct rail *rail, const struct wire_message *message, uint64_t to, struct peer *peer,
-              int64_t now)
+              uint32_t turn, int64_t now)
 {
 	struct flight *flight = SLIST_FIRST(&rail->sends);
 	ssize_t len;
@@ -240,6 +240,7 @@ int rail_send(struct rail *rail, const struct wire_message *message, uint64_t to
 	rail->refused_at = 0;
 	SLIST_REMOVE_HEAD(&rail->sends, link);
 	flight->peer = peer;
+	flight->turn = turn;
 	flight->posted_at = now;
 	rail->sends_in_flight++;
 	return 0;

@@ -29,6 +29,7 @@ struct flight {
 	bool condemned;        /* given up: sent elsewhere */
 	bool ended;            /* the provider is done with it */
 	struct peer *peer;     /* SEND: to whom; NULL: it is gone */
+	uint32_t turn;         /* SEND: the path's turns then */
 	uint8_t *buffer;       /* SEND, RECEIVE: WIRE_MESSAGE_MAX bytes of the slab */
 };
 
@@ -102,7 +103,8 @@ int rail_reset(struct rail *);
 int rail_renew(struct rail *);
 
 /* Sends a message to the peer at fabric address `to`. -EAGAIN: not now. */
-int rail_send(struct rail *, const struct wire_message *, uint64_t to, struct peer *, int64_t now);
+int rail_send(struct rail *, const struct wire_message *, uint64_t to, struct peer *, uint32_t turn,
+              int64_t now);
 
 /* How long no message has been able to go, in ns. */
 int64_t rail_blocked_for(const struct rail *, int64_t now);
