@@ -265,10 +265,11 @@ static void check_flight(struct kvr *kvr, unsigned int r, struct flight *f)
 {
 	struct peer *peer = f->transfer->peer;
 	const struct pace *pace = &peer->pace[r];
+	int64_t slowest = pace_slowest(pace, kvr->now);
 	int64_t queued = pace->rate > 0 ? (double)pace->in_flight / pace->rate + 1 : 0;
 
-	if (queued < pace->slowest)
-		queued = pace->slowest;
+	if (queued < slowest)
+		queued = slowest;
 
 	switch (health_judge(&peer->path[r].health, &peer->question, f->posted_at,
 	                     health_patience(queued), kvr->now)) {
