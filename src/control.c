@@ -12,7 +12,9 @@
 #define RESEND_DOUBLES 5         /* ... so many times */
 #define ACK_DELAY      (1 * MS)  /* something else may carry it */
 #define PING_INTERVAL  (50 * MS)
-#define SENDS_TO_ONE   8           /* peer, of a rail's 32: one that is silent is not to have all */
+#define SENDS_TO_ONE   8 /* peer, of a rail's 32: one that is silent is not to have all */
+#define CUT_OFF        (1000 * MS)
+#define TURN_INTERVAL  (250 * MS)
 #define ERRORS_BAD     3           /* in a row, of a rail that nothing gets through */
 #define ERRORS_SILENCE (1000 * MS) /* while closing, with errors on all rails */
 
@@ -71,6 +73,17 @@ void control_drop(struct kvr *kvr, struct peer *peer)
 	peer->pongs = 0;
 }
 
+void control_unsay(struct kvr *kvr, struct peer *peer, const struct wire_message *like)
+{
+	struct note *note, *next;
+
+	for (note = TAILQ_FIRST(&peer->outbox); note; note = next) {
+		next = TAILQ_NEXT(note, link);
+		if (note->message.type == like->type && note->message.a == like->a)
+			recycle(kvr, peer, &peer->outbox, note);
+	}
+}
+
 /* The numbers stay in the order: an empty message says as little. */
 void control_drop_bodies(struct peer *peer)
 {
@@ -93,31 +106,34 @@ bool control_is_quiet(const struct peer *peer)
 /* Sends on one rail. An error counts against the rail's path. */
 static int send_on(struct kvr *kvr, struct peer *peer, unsigned int r, struct wire_message *message)
 {
+	struct path *path = &peer->path[r];
 	uint64_t to;
 	int rc;
 
-	if (peer->path[r].sends >= SENDS_TO_ONE)
+	if (path->fresh_sends >= SENDS_TO_ONE)
 		return -EAGAIN;
 	rc = peer_address(kvr, peer, r, &to);
 	if (rc) {
-		peer->path[r].errors += ERRORS_BAD;
+		path->errors += ERRORS_BAD;
 		return rc;
 	}
 	message->to = peer->index_there;
 	message->instance = kvr->instance;
 	message->got = peer->channel.theirs;
-	rc = rail_send(&kvr->rails[r], message, to, peer, kvr->now);
+	rc = rail_send(&kvr->rails[r], message, to, peer, path->turns, kvr->now);
 	if (!rc) {
-		peer->path[r].sends++;
+		path->sends++;
+		path->fresh_sends++;
 		peer->sends_in_flight++;
 	} else if (rc != -EAGAIN)
-		peer->path[r].errors++;
+		path->errors++;
 	return rc;
 }
 
 static bool is_bad(const struct path *path)
 {
-	return path->health.out || path->errors + path->missed >= ERRORS_BAD;
+	return path->health.out || path->errors + path->missed >= ERRORS_BAD ||
+	       path->fresh_sends >= SENDS_TO_ONE;
 }
 
 /* Sends on the first rail that takes it, from `first` on, better ones before bad ones: which one
@@ -148,6 +164,8 @@ static void turn_path(struct path *path, uint32_t there)
 		return;
 	path->there = there;
 	path->address = PEER_NOT_INSERTED;
+	path->turns++;
+	path->fresh_sends = 0;
 }
 
 /* Who has never answered may have just those rails out of order that ours begin with. */
@@ -170,7 +188,8 @@ static void send_note(struct kvr *kvr, struct peer *peer, struct note *note)
 		return;
 	note->rail = r;
 	peer->owes_at = 0;
-	note->tries++;
+	if (!note->tries++)
+		note->sent_at = kvr->now;
 	note->due = kvr->now + (RESEND << doubles);
 }
 
@@ -300,11 +319,27 @@ void control_try(struct kvr *kvr, struct peer *peer, unsigned int r)
 		ping(kvr, peer, r);
 }
 
+/* Nothing has got there on any path for a second: the rails that are sound, here and there, need
+ * not be those that our paths join. */
+static void find_way(struct kvr *kvr, struct peer *peer)
+{
+	const struct note *oldest = TAILQ_FIRST(&peer->unacknowledged);
+
+	if (!oldest || kvr->now - oldest->sent_at < CUT_OFF || kvr->now < peer->turn_at)
+		return;
+	for (unsigned int r = 0; r < kvr->rail_count; r++)
+		if (!is_bad(&peer->path[r]))
+			return;
+	peer->turn_at = kvr->now + TURN_INTERVAL;
+	turn_all_paths(kvr, peer);
+}
+
 static int check_alive(struct kvr *kvr, struct peer *peer)
 {
 	int64_t bound = kvr->config.peer_timeout_ms * MS, silent;
 	bool lost = has_only_errors(kvr, peer);
 
+	find_way(kvr, peer);
 	if (is_wanted(kvr, peer))
 		ask(kvr, peer);
 	else if (!peer->bye_sent || !(peer->bye_received || lost))
@@ -381,24 +416,27 @@ bool control_receive(struct kvr *kvr, struct peer *peer, const struct wire_messa
 void control_on_reset(struct peer *peer, unsigned int r)
 {
 	peer->sends_in_flight -= peer->path[r].sends;
-	peer->path[r].sends = 0;
+	peer->path[r].sends = peer->path[r].fresh_sends = 0;
 	peer->path[r].address = PEER_NOT_INSERTED;
 }
 
-void control_on_sent(struct kvr *kvr, struct peer *peer, unsigned int r, int error)
+void control_on_sent(struct kvr *kvr, const struct flight *flight, unsigned int r, int error)
 {
+	struct peer *peer = flight->peer;
+	struct path *path = &peer->path[r];
 	struct note *note;
 	int64_t due;
 
-	peer->path[r].sends--;
+	path->sends--;
+	path->fresh_sends -= flight->turn == path->turns;
 	peer->sends_in_flight--;
 	if (!error) {
-		peer->path[r].errors = peer->path[r].missed = 0;
+		path->errors = path->missed = 0;
 		return;
 	}
 	/* Which message it was does not matter: a moment later all go again. */
-	peer->path[r].errors++;
-	due = kvr->now + (ACK_DELAY << (peer->path[r].errors < 6 ? peer->path[r].errors : 6));
+	path->errors++;
+	due = kvr->now + (ACK_DELAY << (path->errors < 6 ? path->errors : 6));
 	for (note = TAILQ_FIRST(&peer->unacknowledged); note; note = TAILQ_NEXT(note, link))
 		if (note->due > due)
 			note->due = due;

@@ -18,6 +18,9 @@ int control_note(struct kvr *, struct peer *, const struct wire_message *);
 /* The same, with a copy of the body. */
 int control_note_copy(struct kvr *, struct peer *, const struct wire_message *);
 
+/* Takes back what was noted with this type and `a`, and has not gone. */
+void control_unsay(struct kvr *, struct peer *, const struct wire_message *);
+
 /* Pings the peer over all rails; over one that is out of use, and perhaps to another of its rails.
  */
 void control_ask_all(struct kvr *, struct peer *);
@@ -33,7 +36,7 @@ bool control_receive(struct kvr *, struct peer *, const struct wire_message *);
 void control_on_reset(struct peer *, unsigned int r);
 
 /* A send on rail r has ended. */
-void control_on_sent(struct kvr *, struct peer *, unsigned int r, int error);
+void control_on_sent(struct kvr *, const struct flight *, unsigned int r, int error);
 
 /* Whether all messages have been acknowledged. */
 bool control_is_quiet(const struct peer *);

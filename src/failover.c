@@ -146,10 +146,12 @@ static void announce(struct kvr *kvr, struct peer *peer, unsigned int r)
 	if (!peer->path || peer->state == PEER_DEAD)
 		return;
 	/* This rank itself may have no other rail by which to hear of it. */
-	if (peer->instance == kvr->instance)
+	if (peer->instance == kvr->instance) {
 		failover_on_rail(kvr, peer, &message);
-	else
-		control_note_copy(kvr, peer, &message);
+		return;
+	}
+	control_unsay(kvr, peer, &message); /* older addresses of the rail */
+	control_note_copy(kvr, peer, &message);
 }
 
 static void announce_to_all(struct kvr *kvr, unsigned int r)
@@ -261,10 +263,11 @@ static void check_flight(struct kvr *kvr, unsigned int r, struct flight *f)
 {
 	struct peer *peer = f->transfer->peer;
 	const struct pace *pace = &peer->pace[r];
+	int64_t slowest = pace_slowest(pace, kvr->now);
 	int64_t queued = pace->rate > 0 ? (double)pace->in_flight / pace->rate + 1 : 0;
 
-	if (queued < pace->slowest)
-		queued = pace->slowest;
+	if (queued < slowest)
+		queued = slowest;
 
 	switch (health_judge(&peer->path[r].health, &peer->question, f->posted_at,
 	                     health_patience(queued), kvr->now)) {

@@ -28,6 +28,7 @@ struct note {
 	TAILQ_ENTRY(note) link;
 	struct wire_message message;
 	uint32_t tries;
+	int64_t sent_at;   /* ns; the first time */
 	int64_t due;       /* ns; when it is sent again */
 	unsigned int rail; /* that it went over */
 	void *copy;        /* of its body, where it is the note's own */
@@ -46,7 +47,9 @@ struct path {
 	bool greeting;    /* ... are being introduced */
 	int64_t greet_at; /* ns; not before */
 	uint32_t tries;   /* while out of use: with other ones of its rails */
-	uint32_t sends;   /* messages in flight */
+	uint32_t turns;   /* to other ones of its rails */
+	/* Messages in flight; those of them that have gone since the last turn. */
+	uint32_t sends, fresh_sends;
 	/* Messages that failed, or that nothing was heard of, since one got through. */
 	uint32_t errors, missed;
 	struct health health;
@@ -86,7 +89,8 @@ struct peer {
 	int64_t heard_at;                         /* ns; or when we began to wait for something */
 	int64_t ping_at;                          /* ns; the next one ... */
 	unsigned int ping_rail;                   /* ... and where */
-	uint64_t *fed;                            /* a bit for each counter that it has moved */
+	int64_t turn_at; /* ns; when all paths may turn again, where none of them gets there */
+	uint64_t *fed;   /* a bit for each counter that it has moved */
 
 	struct transfer_queue repair;   /* those with pieces to post again; in another queue, too */
 	struct transfer_queue posting;  /* the first one is being posted */

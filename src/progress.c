@@ -209,7 +209,7 @@ static void on_event(struct kvr *kvr, struct rail *rail, const struct fabric_eve
 		if (flight->peer && flight->greets)
 			transfer_on_greeted(kvr, flight->peer, rail, flight, event->error);
 		else if (flight->peer)
-			control_on_sent(kvr, flight->peer, rail->index, event->error);
+			control_on_sent(kvr, flight, rail->index, event->error);
 		break;
 	case FLIGHT_RECEIVE:
 		if (event->error)
@@ -265,13 +265,18 @@ static void watch_feeders(struct kvr *kvr)
 			peer_activate(kvr, kvr->peers[i]);
 }
 
-/* Sends waiting messages, and takes off the list who has nothing more to do. */
+/* Sends waiting messages, and takes off the list who has nothing more to do. Another peer is first
+ * each time: one that is silent would else take each place that becomes free. */
 static void serve_peers(struct kvr *kvr)
 {
 	const struct rail *rail;
-	struct peer *peer, *next;
+	struct peer *peer = TAILQ_FIRST(&kvr->active), *next;
 	int rc;
 
+	if (peer && TAILQ_NEXT(peer, link)) {
+		TAILQ_REMOVE(&kvr->active, peer, link);
+		TAILQ_INSERT_TAIL(&kvr->active, peer, link);
+	}
 	for (peer = TAILQ_FIRST(&kvr->active); peer; peer = next) {
 		next = TAILQ_NEXT(peer, link);
 		transfer_probe(kvr, peer);

@@ -242,7 +242,7 @@ static void take_send(struct rail *rail, struct flight *flight, struct peer *pee
 }
 
 int rail_send(struct rail *rail, const struct wire_message *message, uint64_t to, struct peer *peer,
-              int64_t now)
+              uint32_t turn, int64_t now)
 {
 	struct flight *flight = SLIST_FIRST(&rail->sends);
 	ssize_t len;
@@ -263,6 +263,7 @@ int rail_send(struct rail *rail, const struct wire_message *message, uint64_t to
 		return rc;
 	rail->refused_at = 0;
 	take_send(rail, flight, peer);
+	flight->turn = turn;
 	flight->posted_at = now;
 	return 0;
 }

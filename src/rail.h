@@ -30,6 +30,7 @@ struct flight {
 	bool ended;            /* the provider is done with it */
 	bool greets;           /* SEND: it reads a byte instead */
 	struct peer *peer;     /* SEND: to whom; NULL: it is gone */
+	uint32_t turn;         /* SEND: the path's turns then */
 	uint8_t *buffer;       /* SEND, RECEIVE: WIRE_MESSAGE_MAX bytes of the slab */
 };
 
@@ -100,7 +101,8 @@ int rail_reset(struct rail *);
 int rail_renew(struct rail *);
 
 /* Sends a message to the peer at fabric address `to`. -EAGAIN: not now. */
-int rail_send(struct rail *, const struct wire_message *, uint64_t to, struct peer *, int64_t now);
+int rail_send(struct rail *, const struct wire_message *, uint64_t to, struct peer *, uint32_t turn,
+              int64_t now);
 
 /* Reads a few bytes by rma, whose local side is ours, for a peer. -EAGAIN: not now. */
 int rail_greet(struct rail *, struct fabric_rma *, struct peer *, struct flight **out);
