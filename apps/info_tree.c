@@ -44,21 +44,52 @@ unsigned int info_leaves(const struct machine *m, struct info_leaf out[static IN
 		const struct machine_device *now = out[i].device;
 		const struct machine_device *before = i ? out[i - 1].device : NULL;
 
-		out[i].other_nodes = !before || now->nodes != before->nodes;
-		out[i].other_branch = out[i].other_nodes || strcmp(now->root, before->root) ||
+		out[i].other_branch = !before || now->nodes != before->nodes ||
+		                      strcmp(now->root, before->root) ||
 		                      strcmp(now->bridge, before->bridge);
 	}
 	return n;
 }
 
+unsigned int info_sections(const struct machine *m, const struct info_leaf *leaves,
+                           unsigned int count, uint64_t out[static INFO_SECTIONS])
+{
+	unsigned int n = 0;
+
+	for (unsigned int i = 0; i < m->map.nodes; i++)
+		out[n++] = UINT64_C(1) << i;
+	for (unsigned int i = 0; i < count; i++) {
+		uint64_t nodes = leaves[i].device->nodes;
+
+		if ((nodes && !(nodes & (nodes - 1))) || (n && out[n - 1] == nodes))
+			continue;
+		out[n++] = nodes;
+	}
+	return n;
+}
+
+static const char *describe_node(const struct machine_node *node, char buf[static 128])
+{
+	char package[32] = "", size[32] = "";
+
+	if (node->package >= 0)
+		snprintf(package, sizeof(package), ", package %d", node->package);
+	if (node->bytes)
+		human_bytes(node->bytes, size);
+	snprintf(buf, 128, "NUMA node %d%s%s%s", node->number, package, *size ? ", " : "", size);
+	return buf;
+}
+
 const char *info_nodes(const struct machine *m, uint64_t nodes, char buf[static 128])
 {
 	size_t used;
-	bool several = nodes & (nodes - 1);
 
 	if (!nodes)
 		return strcpy(buf, "No known NUMA node");
-	used = (size_t)snprintf(buf, 128, "NUMA node%s", several ? "s" : "");
+	for (unsigned int i = 0; i < m->map.nodes; i++)
+		if (nodes == UINT64_C(1) << i)
+			return describe_node(&m->node[i], buf);
+	used = (size_t)snprintf(buf, 128, "NUMA nodes");
 	for (unsigned int i = 0; i < m->map.nodes; i++)
 		if (nodes >> i & 1 && used < 128)
 			used += (size_t)snprintf(buf + used, 128 - used, " %d", m->node[i].number);
@@ -86,18 +117,6 @@ const char *info_branch(const struct machine_device *device, char buf[static 128
 	return buf;
 }
 
-static void print_node(const struct machine *m, unsigned int node)
-{
-	char size[32] = "";
-
-	printf("NUMA node %d", m->node[node].number);
-	if (m->node[node].package >= 0)
-		printf(", package %d", m->node[node].package);
-	if (m->node[node].bytes)
-		printf(", %s", human_bytes(m->node[node].bytes, size));
-	printf("\n");
-}
-
 static void print_leaf(const struct info_leaf *leaf)
 {
 	const struct machine_device *device = leaf->device;
@@ -112,41 +131,27 @@ static void print_leaf(const struct info_leaf *leaf)
 	puts(line);
 }
 
-/* The leaves that are near these nodes and no others. */
-static bool print_leaves(const struct info_leaf *leaves, unsigned int n, uint64_t nodes)
-{
-	bool any = false;
-	char text[128];
-
-	for (unsigned int i = 0; i < n; i++) {
-		if (leaves[i].device->nodes != nodes)
-			continue;
-		if (leaves[i].other_branch && *info_branch(leaves[i].device, text))
-			printf("  %s\n", text);
-		print_leaf(&leaves[i]);
-		any = true;
-	}
-	return any;
-}
-
 void info_print_tree(const struct machine *m)
 {
 	struct info_leaf leaves[INFO_DEVICES];
-	unsigned int n = info_leaves(m, leaves);
+	uint64_t sections[INFO_SECTIONS];
+	unsigned int n = info_leaves(m, leaves), shown;
+	unsigned int count = info_sections(m, leaves, n, sections);
 	char text[128];
 
-	for (unsigned int i = 0; i < m->map.nodes; i++) {
-		print_node(m, i);
-		if (!print_leaves(leaves, n, UINT64_C(1) << i))
+	for (unsigned int s = 0; s < count; s++) {
+		shown = 0;
+		printf("%s\n", info_nodes(m, sections[s], text));
+		for (unsigned int i = 0; i < n; i++) {
+			if (leaves[i].device->nodes != sections[s])
+				continue;
+			if (leaves[i].other_branch && *info_branch(leaves[i].device, text))
+				printf("  %s\n", text);
+			print_leaf(&leaves[i]);
+			shown++;
+		}
+		if (!shown)
 			printf("  neither GPU nor rail\n");
-	}
-	for (unsigned int i = 0; i < n; i++) {
-		uint64_t nodes = leaves[i].device->nodes;
-
-		if (!leaves[i].other_nodes || (nodes && !(nodes & (nodes - 1))))
-			continue;
-		printf("%s\n", info_nodes(m, nodes, text));
-		print_leaves(leaves, n, nodes);
 	}
 }
 
