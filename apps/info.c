@@ -217,24 +217,33 @@ static int survey(struct info *info, const struct topology *topology,
 	return 0;
 }
 
+/* 2 NUMA nodes, 1 GPU, 16 rails */
+static const char *summary(const struct machine *m, char buf[static 80])
+{
+	const struct affinity_map *map = &m->map;
+
+	snprintf(buf, 80, "%u NUMA node%s, %u GPU%s, %u rail%s", map->nodes,
+	         map->nodes == 1 ? "" : "s", map->gpus, map->gpus == 1 ? "" : "s", map->rails,
+	         map->rails == 1 ? "" : "s");
+	return buf;
+}
+
 /* The picture, where one is asked for. 0 or EXIT_FAILED. */
 static int picture(const struct info *info)
 {
-	char title[160], file[512];
+	char title[200], file[512], text[80];
 	int rc;
 
 	if (!info->svg)
 		return 0;
 	snprintf(file, sizeof(file), "%s", info->topology ? info->topology : "this host");
-	snprintf(title, sizeof(title), "%.100s: %u NUMA nodes, %u GPUs, %u rails", basename(file),
-	         info->machine.map.nodes, info->machine.map.gpus, info->machine.map.rails);
+	snprintf(title, sizeof(title), "%.100s: %s", basename(file), summary(&info->machine, text));
 	rc = info_draw(&info->machine, title, info->svg);
 	if (rc)
 		app_error("--svg %s: %s", info->svg, strerror(-rc));
 	return rc ? EXIT_FAILED : 0;
 }
 
-/* The mapping is of this machine's nodes; without one there is no tree to show. */
 static void print_machine(const struct info *info)
 {
 	printf("\n");
@@ -244,7 +253,7 @@ static void print_machine(const struct info *info)
 static int show_file(struct info *info)
 {
 	struct machine_rail rails[KVR_MAX_RAILS];
-	char note[TOPOLOGY_NOTE];
+	char note[TOPOLOGY_NOTE], text[80];
 	struct topology *topology = topology_read(info->topology, note);
 	unsigned int count;
 	int rc;
@@ -266,8 +275,7 @@ static int show_file(struct info *info)
 	else if (info->app.json)
 		print_json(info, json_pack("{ss ss}", "event", "info", "topology", info->topology));
 	else
-		printf("%s: %u NUMA nodes, %u GPUs, %u rails\n", info->topology,
-		       info->machine.map.nodes, info->machine.map.gpus, count);
+		printf("%s: %s\n", info->topology, summary(&info->machine, text));
 	if (!info->app.json && info->memory)
 		print_order(info);
 	else if (!info->app.json)

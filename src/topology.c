@@ -32,8 +32,8 @@ static void explain_file(const char *path, char note[static TOPOLOGY_NOTE])
 		         "%.120s was not written by hwloc: make one with lstopo FILE.xml", path);
 	else
 		snprintf(note, TOPOLOGY_NOTE,
-		         "%.120s is truncated, damaged, or of a newer hwloc than this one (%x)",
-		         path, hwloc_get_api_version());
+		         "%.120s is truncated, damaged, or of a newer hwloc than this one (%u.%u)",
+		         path, hwloc_get_api_version() >> 16, hwloc_get_api_version() >> 8 & 255);
 	fclose(file);
 }
 
