@@ -176,7 +176,7 @@ static void print_order(const struct info *info)
 
 	if (!known)
 		app_error("%s is not known here: every rail is equally near", info->memory);
-	printf("\n%-3s %-16s %-5s %s\n", "", "rail", "", "why");
+	printf("\n%-3s %-16s %-5s %s\n", "", "rail", "when", "why");
 	for (unsigned int i = 0; i < order.rails; i++)
 		printf("%-3u %-16s %-5s %s\n", i + 1, info->machine.map.rail_name[order.rail[i]],
 		       i < order.near ? "near" : "far", distance_reason(order.distance[i]));
