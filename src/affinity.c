@@ -18,8 +18,8 @@ const char *distance_name(enum distance distance)
 const char *distance_reason(enum distance distance)
 {
 	static const char *const reasons[] = {
-		"same PCIe switch", "same host bridge", "same NUMA node", "same package",
-		"another package",  "place not known",  "left out",
+		"same PCIe switch",  "same host bridge", "same NUMA node", "same package",
+		"another NUMA node", "place not known",  "left out",
 	};
 
 	return reasons[distance];

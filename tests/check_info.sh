@@ -51,12 +51,12 @@ clusters.xml: 4 NUMA nodes, 3 GPUs, 8 rails
 
     rail             when  why
 1   rdmap64s1        near  same host bridge
-2   rdmap20s0        far   another package
-3   rdmap21s0        far   another package
-4   rdmap22s0        far   another package
-5   rdmap33s0        far   another package
-6   rdmap33s0f1      far   another package
-7   rdmap48s1        far   another package
+2   rdmap20s0        far   another NUMA node
+3   rdmap21s0        far   another NUMA node
+4   rdmap22s0        far   another NUMA node
+5   rdmap33s0        far   another NUMA node
+6   rdmap33s0f1      far   another NUMA node
+7   rdmap48s1        far   another NUMA node
 8   rdmap0s4         far   place not known
 END_OF_ORDER
 same "$scratch/gpu:1" -t clusters.xml --memory gpu:1
@@ -68,7 +68,7 @@ two-nodes.xml: 2 NUMA nodes, 0 GPUs, 3 rails
     rail             when  why
 1   rdmap162s0       near  same NUMA node
 2   rdmap161s28      near  same NUMA node
-3   rdmap17s0        far   another package
+3   rdmap17s0        far   another NUMA node
 END_OF_ORDER
 same "$scratch/shared" -t two-nodes.xml --memory cpu:2 --rank 1/3
 
@@ -83,7 +83,7 @@ two-nodes.xml: 2 NUMA nodes, 0 GPUs, 3 rails
 
     rail             when  why
 1   rdmap17s0        near  same NUMA node
-2   rdmap162s0       far   another package
+2   rdmap162s0       far   another NUMA node
 END_OF_ORDER
 same "$scratch/changed" -t two-nodes.xml --memory cpu:2 --mapping "$scratch/changed.json"
 
