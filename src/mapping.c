@@ -107,13 +107,12 @@ static int check_keys(const struct loading *l, const char *field, json_t *group)
 	const char *key;
 	json_t *value;
 
-	json_object_foreach(
-		group, key,
-		value) if (strcmp(key, "distance") &&
-	                   strcmp(key, "rails")) return fail(l,
-	                                                     "%s.%.40s is not known: it takes "
-	                                                     "distance and rails",
-	                                                     field, key);
+	json_object_foreach(group, key, value)
+	{
+		if (strcmp(key, "distance") && strcmp(key, "rails"))
+			return fail(l, "%s.%.40s is not known: it takes distance and rails", field,
+			            key);
+	}
 	return 0;
 }
 

@@ -238,6 +238,11 @@ static void targets(void **state)
 	for (unsigned int r = 0; r < 16; r++)
 		assert_int_equal(used[r], r >= 8 && r < 12 ? 4 : 0);
 	assert_int_equal(affinity_target(&none, 0), -1);
+	near = (struct affinity){.rails = 3, .near = 3, .rail = {6, 1, 5}};
+	assert_int_equal(affinity_target(&near, 5), 5);
+	assert_int_equal(affinity_target(&near, 6), 6);
+	assert_int_equal(affinity_target(&near, 7), 5);
+	assert_int_equal(affinity_target(&near, 0), 1);
 }
 
 static void words(void **state)
