@@ -107,8 +107,7 @@ static int check_keys(const struct loading *l, const char *field, json_t *group)
 	const char *key;
 	json_t *value;
 
-	json_object_foreach(group, key, value)
-	{
+	json_object_foreach(group, key, value) {
 		if (strcmp(key, "distance") && strcmp(key, "rails"))
 			return fail(l, "%s.%.40s is not known: it takes distance and rails", field,
 			            key);
@@ -133,8 +132,7 @@ static int read_group(struct loading *l, size_t index, json_t *group, unsigned c
 	rails = json_object_get(group, "rails");
 	if (!json_is_array(rails))
 		return fail(l, "%s.rails is no array", field);
-	json_array_foreach(rails, i, value)
-	{
+	json_array_foreach(rails, i, value) {
 		snprintf(item, sizeof(item), "%s.rails[%zu]", field, i);
 		rc = read_rail(l, item, value, distance, row);
 		if (rc)
@@ -177,8 +175,7 @@ static int read_place(struct loading *l, const char *name, json_t *groups)
 		return fail(l, "%.40s: at most %d NUMA nodes and %d GPUs", name, AFFINITY_NODES,
 		            AFFINITY_GPUS);
 	memset(row, DISTANCE_NEVER, KVR_MAX_RAILS);
-	json_array_foreach(groups, i, group)
-	{
+	json_array_foreach(groups, i, group) {
 		rc = read_group(l, i, group, row);
 		if (rc)
 			return rc;
@@ -218,8 +215,7 @@ static int read_mapping(struct loading *l, json_t *root)
 	l->map->nodes = l->map->gpus = 0;
 	/* For GPUs between those that the file has. */
 	memset(l->map->to_gpu, DISTANCE_UNKNOWN, sizeof(l->map->to_gpu));
-	json_object_foreach(mapping, name, groups)
-	{
+	json_object_foreach(mapping, name, groups) {
 		rc = read_place(l, name, groups);
 		if (rc)
 			return rc;
