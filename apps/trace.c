@@ -96,8 +96,7 @@ static int check_hashes(const struct reader *reader, const json_t *array, uint32
 		                "hash_ids has %zu entries, but input_length %u makes %zu (one per "
 		                "%u tokens)",
 		                json_array_size(array), input_length, expected, TRACE_BLOCK_TOKENS);
-	json_array_foreach(array, i, value)
-	{
+	json_array_foreach(array, i, value) {
 		if (!json_is_integer(value) || json_integer_value(value) < 0)
 			return bad_line(reader, "hash_ids[%zu] must be a whole number, 0 or more",
 			                i);
@@ -120,8 +119,8 @@ static int read_hashes(const struct reader *reader, const json_t *object,
 	request->hash_ids = calloc(request->hashes, sizeof(request->hash_ids[0]));
 	if (!request->hash_ids)
 		return no_memory(reader);
-	json_array_foreach(array, i, value) request->hash_ids[i] =
-		(uint64_t)json_integer_value(value);
+	json_array_foreach(array, i, value)
+		request->hash_ids[i] = (uint64_t)json_integer_value(value);
 	return 0;
 }
 

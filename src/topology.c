@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Where a rail sits in the machine, as hwloc sees it (or HWLOC_XMLFILE says). */
+ * A machine as hwloc sees it, or as a file that hwloc wrote has it. */
 #include "topology.h"
-#include "log.h"
+#include <errno.h>
 #include <hwloc.h>
 #include <stdio.h>
 #include <string.h>
@@ -11,25 +11,88 @@ static hwloc_topology_t from_handle(const struct topology *t)
 	return (hwloc_topology_t)t;
 }
 
-struct topology *topology_open(void)
+/* What a file that hwloc does not take is, from its first lines: hwloc itself does not say. */
+static void explain_file(const char *path, char note[static TOPOLOGY_NOTE])
+{
+	char head[4096] = "";
+	FILE *file = fopen(path, "r");
+	size_t len = 0;
+
+	if (!file) {
+		snprintf(note, TOPOLOGY_NOTE, "%.120s: %s", path, strerror(errno));
+		return;
+	}
+	len = fread(head, 1, sizeof(head) - 1, file);
+	if (ferror(file))
+		snprintf(note, TOPOLOGY_NOTE, "%.120s: %s", path, strerror(errno));
+	else if (!len)
+		snprintf(note, TOPOLOGY_NOTE, "%.120s is empty", path);
+	else if (!strstr(head, "<topology"))
+		snprintf(note, TOPOLOGY_NOTE,
+		         "%.120s was not written by hwloc: make one with lstopo FILE.xml", path);
+	else
+		snprintf(note, TOPOLOGY_NOTE,
+		         "%.120s is truncated, damaged, or of a newer hwloc than this one (%u.%u)",
+		         path, hwloc_get_api_version() >> 16, hwloc_get_api_version() >> 8 & 255);
+	fclose(file);
+}
+
+/* hwloc 1 wrote no version, and left out much of the PCI bus by default. */
+static void note_version(const char *path, char note[static TOPOLOGY_NOTE])
+{
+	char head[4096] = "", *root, *end;
+	FILE *file = fopen(path, "r");
+
+	if (!file)
+		return;
+	head[fread(head, 1, sizeof(head) - 1, file)] = 0;
+	fclose(file);
+	root = strstr(head, "<topology");
+	end = root ? strchr(root, '>') : NULL;
+	if (!end)
+		return;
+	*end = 0;
+	if (!strstr(root, "version="))
+		snprintf(note, TOPOLOGY_NOTE,
+		         "%.120s was written by hwloc 1, and may lack devices: write it anew",
+		         path);
+}
+
+static int load(hwloc_topology_t t, const char *path)
 {
 	static const char *const unwanted[] = {"cuda", "gl", "levelzero", "nvml", "opencl", "rsmi"};
-	hwloc_topology_t t;
 
-	if (hwloc_topology_init(&t))
-		return NULL;
 	/* What these find is not asked for, and some start a whole graphics stack for it. */
 	for (size_t i = 0; i < sizeof(unwanted) / sizeof(unwanted[0]); i++)
 		hwloc_topology_set_components(t, HWLOC_TOPOLOGY_COMPONENTS_FLAG_BLACKLIST,
 		                              unwanted[i]);
 	/* PCI devices are left out by default. */
-	if (hwloc_topology_set_io_types_filter(t, HWLOC_TYPE_FILTER_KEEP_IMPORTANT) ||
-	    hwloc_topology_load(t)) {
-		log_warning("hwloc cannot read this machine's topology (HWLOC_XMLFILE?): rails "
-		            "are used without regard to NUMA nodes");
-		hwloc_topology_destroy(t);
+	if (hwloc_topology_set_io_types_filter(t, HWLOC_TYPE_FILTER_KEEP_IMPORTANT))
+		return -1;
+	if (path && hwloc_topology_set_xml(t, path))
+		return -1;
+	return hwloc_topology_load(t);
+}
+
+struct topology *topology_read(const char *path, char note[static TOPOLOGY_NOTE])
+{
+	hwloc_topology_t t;
+
+	*note = 0;
+	if (hwloc_topology_init(&t)) {
+		snprintf(note, TOPOLOGY_NOTE, "hwloc cannot start");
 		return NULL;
 	}
+	if (load(t, path)) {
+		hwloc_topology_destroy(t);
+		if (path)
+			explain_file(path, note);
+		else
+			snprintf(note, TOPOLOGY_NOTE, "hwloc cannot read this machine");
+		return NULL;
+	}
+	if (path)
+		note_version(path, note);
 	return (struct topology *)t;
 }
 

@@ -1,13 +1,20 @@
 /* SPDX-License-Identifier: MIT
- * Where a rail sits in the machine, as hwloc sees it (or HWLOC_XMLFILE says). */
+ * A machine as hwloc sees it, or as a file that hwloc wrote has it. */
 #ifndef KVR_TOPOLOGY_H
 #define KVR_TOPOLOGY_H
 
 #include <stddef.h>
 
+#define TOPOLOGY_NOTE 256
+
 struct topology;
 
-/* NULL if hwloc cannot tell; the others take that. */
+/* The file, or this machine (or what HWLOC_XMLFILE names) for NULL. note: why it is NULL, or what
+ * there is to be said all the same, such as an old version; empty if nothing. */
+struct topology *topology_read(const char *path, char note[static TOPOLOGY_NOTE]);
+
+/* HWLOC_XMLFILE's, or this machine's; logs what is wrong. NULL if hwloc cannot tell; the others
+ * take that. */
 struct topology *topology_open(void);
 void topology_close(struct topology *);
 

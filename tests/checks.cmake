@@ -27,6 +27,7 @@ if(NOT KVRAIL_SANITIZE)
 endif()
 
 if(TARGET kvrail_program)
+	kvrail_check(check_info unit 60 sh ${dir}/check_info.sh $<TARGET_FILE_DIR:kvrail_program>)
 	kvrail_check(mpi_bench mpi 300 sh ${dir}/mpi_bench.sh $<TARGET_FILE_DIR:kvrail_program>)
 	kvrail_check(mpi_replay mpi 600
 		sh ${dir}/mpi_replay.sh $<TARGET_FILE_DIR:kvrail_program>)

@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: MIT
+ * Every rail's distance to every memory as JSON that a person may edit. */
+#include "mapping.h"
+#include <errno.h>
+#include <jansson.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+
+/* An array of one memory's rails, by distance. */
+static json_t *groups_json(const struct affinity_map *map, const unsigned char *row)
+{
+	json_t *groups = json_array(), *rails;
+
+	for (enum distance d = DISTANCE_SWITCH; d < DISTANCE_NEVER; d++) {
+		rails = json_array();
+		for (unsigned int r = 0; r < map->rails; r++)
+			if (row[r] == d)
+				json_array_append_new(rails, json_string(map->rail_name[r]));
+		if (json_array_size(rails))
+			json_array_append_new(groups, json_pack("{ss so}", "distance",
+			                                        distance_name(d), "rails", rails));
+		else
+			json_decref(rails);
+	}
+	return groups;
+}
+
+json_t *mapping_json(const struct affinity_map *map)
+{
+	json_t *mapping = json_object();
+	char place[32];
+
+	for (unsigned int n = 0; n < map->nodes; n++) {
+		snprintf(place, sizeof(place), "cpu:%d", map->node_number[n]);
+		json_object_set_new(mapping, place, groups_json(map, map->to_node[n]));
+	}
+	for (unsigned int g = 0; g < map->gpus; g++) {
+		snprintf(place, sizeof(place), "gpu:%u", g);
+		json_object_set_new(mapping, place, groups_json(map, map->to_gpu[g]));
+	}
+	return mapping;
+}
+
+struct loading {
+	const char *path;
+	struct affinity_map *map;
+	char *why;
+	size_t why_len;
+	const char *place;  /* the memory that is being read */
+	unsigned int known; /* bit: this process's rail is in the file */
+	char strange[32];   /* a rail that is only in the file */
+};
+
+static int fail(const struct loading *l, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+
+static int fail(const struct loading *l, const char *format, ...)
+{
+	int used = snprintf(l->why, l->why_len, "%.120s: ", l->path);
+	va_list args;
+
+	va_start(args, format);
+	if (used >= 0 && (size_t)used < l->why_len)
+		vsnprintf(l->why + used, l->why_len - (size_t)used, format, args);
+	va_end(args);
+	return -EINVAL;
+}
+
+static int read_rail(struct loading *l, const char *field, json_t *value, enum distance distance,
+                     unsigned char *row)
+{
+	const char *name = json_string_value(value);
+
+	if (!name)
+		return fail(l, "%s is no string", field);
+	for (unsigned int r = 0; r < l->map->rails; r++) {
+		if (strcmp(name, l->map->rail_name[r]))
+			continue;
+		if (row[r] != DISTANCE_NEVER)
+			return fail(l, "%s: %.40s is there a second time", field, name);
+		row[r] = (unsigned char)distance;
+		l->known |= 1u << r;
+		return 0;
+	}
+	snprintf(l->strange, sizeof(l->strange), "%.31s", name);
+	return 0;
+}
+
+static int read_distance(const struct loading *l, const char *field, json_t *value,
+                         enum distance *out)
+{
+	const char *name = json_string_value(value);
+
+	for (enum distance d = DISTANCE_SWITCH; name && d < DISTANCE_NEVER; d++) {
+		if (strcmp(name, distance_name(d)))
+			continue;
+		*out = d;
+		return 0;
+	}
+	return fail(l, "%s.distance is none of switch, root, node, package, other, unknown", field);
+}
+
+static int check_keys(const struct loading *l, const char *field, json_t *group)
+{
+	const char *key;
+	json_t *value;
+
+	json_object_foreach(group, key, value) {
+		if (strcmp(key, "distance") && strcmp(key, "rails"))
+			return fail(l, "%s.%.40s is not known: it takes distance and rails", field,
+			            key);
+	}
+	return 0;
+}
+
+static int read_group(struct loading *l, size_t index, json_t *group, unsigned char *row)
+{
+	char field[64], item[96];
+	enum distance distance = DISTANCE_UNKNOWN;
+	json_t *rails, *value;
+	size_t i;
+	int rc;
+
+	snprintf(field, sizeof(field), "%.16s[%zu]", l->place, index);
+	if (!json_is_object(group))
+		return fail(l, "%s is no object", field);
+	if ((rc = check_keys(l, field, group)) ||
+	    (rc = read_distance(l, field, json_object_get(group, "distance"), &distance)))
+		return rc;
+	rails = json_object_get(group, "rails");
+	if (!json_is_array(rails))
+		return fail(l, "%s.rails is no array", field);
+	json_array_foreach(rails, i, value) {
+		snprintf(item, sizeof(item), "%s.rails[%zu]", field, i);
+		rc = read_rail(l, item, value, distance, row);
+		if (rc)
+			return rc;
+	}
+	return 0;
+}
+
+/* The row of a memory, new where it is host memory. */
+static unsigned char *row_of(struct affinity_map *map, struct affinity_place place)
+{
+	if (place.gpu >= AFFINITY_GPUS)
+		return NULL;
+	if (place.gpu >= 0) {
+		if (map->gpus <= (unsigned int)place.gpu)
+			map->gpus = (unsigned int)place.gpu + 1;
+		return map->to_gpu[place.gpu];
+	}
+	if (map->nodes == AFFINITY_NODES)
+		return NULL;
+	map->node_number[map->nodes] = place.node;
+	return map->to_node[map->nodes++];
+}
+
+static int read_place(struct loading *l, const char *name, json_t *groups)
+{
+	struct affinity_place place;
+	unsigned char *row;
+	json_t *group;
+	size_t i;
+	int rc;
+
+	l->place = name;
+	if (affinity_place_parse(name, &place))
+		return fail(l, "%.40s is no memory: they are cpu:NODE and gpu:INDEX", name);
+	if (!json_is_array(groups))
+		return fail(l, "%s is no array", name);
+	row = row_of(l->map, place);
+	if (!row)
+		return fail(l, "%.40s: at most %d NUMA nodes and %d GPUs", name, AFFINITY_NODES,
+		            AFFINITY_GPUS);
+	memset(row, DISTANCE_NEVER, KVR_MAX_RAILS);
+	json_array_foreach(groups, i, group) {
+		rc = read_group(l, i, group, row);
+		if (rc)
+			return rc;
+	}
+	for (unsigned int r = 0; r < l->map->rails; r++)
+		if (row[r] != DISTANCE_NEVER)
+			return 0;
+	return fail(l, "%s names none of this process's rails", name);
+}
+
+static void doubt(const struct loading *l)
+{
+	*l->why = 0;
+	for (unsigned int r = 0; r < l->map->rails; r++) {
+		if (l->known >> r & 1)
+			continue;
+		fail(l, "%s is a rail here that the mapping does not have: it is not used",
+		     l->map->rail_name[r]);
+		return;
+	}
+	if (*l->strange)
+		fail(l, "%s is no rail of this process: it is passed over", l->strange);
+}
+
+static int read_mapping(struct loading *l, json_t *root)
+{
+	json_t *mapping = json_object_get(root, "mapping"), *groups;
+	const char *name;
+	int rc;
+
+	if (!mapping)
+		mapping = root;
+	if (!json_is_object(mapping))
+		return fail(l, "the mapping is no object");
+	if (!json_object_size(mapping))
+		return fail(l, "the mapping is empty");
+	l->map->nodes = l->map->gpus = 0;
+	/* For GPUs between those that the file has. */
+	memset(l->map->to_gpu, DISTANCE_UNKNOWN, sizeof(l->map->to_gpu));
+	json_object_foreach(mapping, name, groups) {
+		rc = read_place(l, name, groups);
+		if (rc)
+			return rc;
+	}
+	doubt(l);
+	return 0;
+}
+
+int mapping_load(const char *path, struct affinity_map *map, char *why, size_t why_len)
+{
+	struct affinity_map copy = *map;
+	struct loading l = {.path = path, .map = &copy, .why = why, .why_len = why_len};
+	FILE *file = fopen(path, "r");
+	json_error_t error;
+	json_t *root;
+	int rc;
+
+	if (!file) {
+		rc = -errno;
+		snprintf(why, why_len, "%.120s: %s", path, strerror(-rc));
+		return rc;
+	}
+	root = json_loadf(file, JSON_REJECT_DUPLICATES, &error);
+	fclose(file);
+	if (!root)
+		return fail(&l, "line %d: %s", error.line, error.text);
+	rc = read_mapping(&l, root);
+	json_decref(root);
+	if (!rc)
+		*map = copy;
+	return rc;
+}

@@ -1,0 +1,125 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# kvrail info: machines that are not this one, as a tree, as JSON that is read again, and as a
+# picture; memories' rails; and what it says of wrong files and arguments.
+#
+#   sh tests/check_info.sh BUILD-FOLDER
+set -eu
+kvrail=$(cd "$1" && pwd)/kvrail
+# Standard error in English.
+LC_ALL=C KVR_PROVIDER=net KVR_RAILS=lo
+export LC_ALL KVR_PROVIDER KVR_RAILS
+unset HWLOC_XMLFILE
+cd "$(dirname -- "$0")/topology"
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+trap 'exit 1' HUP INT TERM
+failed=0
+
+fail()
+{
+	echo "$*"
+	failed=1
+}
+
+# same FILE ARGUMENTS...: what info says is in FILE.
+same()
+{
+	wanted=$1
+	shift
+	"$kvrail" info "$@" >"$scratch/out" 2>"$scratch/err" || fail "info $*: exit status $?"
+	diff -u "$wanted" "$scratch/out" || fail "info $*: not what $wanted has"
+}
+
+# says TEXT STATUS ARGUMENTS...: on standard error.
+says()
+{
+	text=$1 status=$2
+	shift 2
+	got=0
+	"$kvrail" info "$@" >"$scratch/out" 2>"$scratch/err" || got=$?
+	[ "$got" -eq "$status" ] || fail "info $*: exit status $got, not $status"
+	grep -qF -- "$text" "$scratch/err" || fail "info $*: no '$text': $(cat "$scratch/err")"
+}
+
+for tree in *.txt; do
+	same "$tree" --topology "${tree%.txt}.xml"
+done
+
+cat >"$scratch/gpu:1" <<'END_OF_ORDER'
+clusters.xml: 4 NUMA nodes, 3 GPUs, 8 rails
+
+    rail             when  why
+1   rdmap64s1        near  same host bridge
+2   rdmap20s0        far   another NUMA node
+3   rdmap21s0        far   another NUMA node
+4   rdmap22s0        far   another NUMA node
+5   rdmap33s0        far   another NUMA node
+6   rdmap33s0f1      far   another NUMA node
+7   rdmap48s1        far   another NUMA node
+8   rdmap0s4         far   place not known
+END_OF_ORDER
+same "$scratch/gpu:1" -t clusters.xml --memory gpu:1
+
+# One of three ranks: the two nearest rails begin with the other one.
+cat >"$scratch/shared" <<'END_OF_ORDER'
+two-nodes.xml: 2 NUMA nodes, 0 GPUs, 3 rails
+
+    rail             when  why
+1   rdmap162s0       near  same NUMA node
+2   rdmap161s28      near  same NUMA node
+3   rdmap17s0        far   another NUMA node
+END_OF_ORDER
+same "$scratch/shared" -t two-nodes.xml --memory cpu:2 --rank 1/3
+
+# What --json wrote is a mapping; after a change another rail is near, and one is gone.
+"$kvrail" info -t two-nodes.xml --json >"$scratch/info.json"
+same "$scratch/shared" -t two-nodes.xml --memory cpu:2 --rank 1/3 --mapping "$scratch/info.json"
+near='{"distance":"node","rails":["rdmap17s0"]}'
+far='{"distance":"other","rails":["rdmap162s0"]}'
+sed "s/\"cpu:2\":.*/\"cpu:2\":[$near,$far]}}/" "$scratch/info.json" >"$scratch/changed.json"
+cat >"$scratch/changed" <<'END_OF_ORDER'
+two-nodes.xml: 2 NUMA nodes, 0 GPUs, 3 rails
+
+    rail             when  why
+1   rdmap17s0        near  same NUMA node
+2   rdmap162s0       far   another NUMA node
+END_OF_ORDER
+same "$scratch/changed" -t two-nodes.xml --memory cpu:2 --mapping "$scratch/changed.json"
+
+echo '{"event":"memory","memory":"cpu:0","rails":[{"name":"ens5","near":true,"distance":"node"}]}' \
+	>"$scratch/order.json"
+same "$scratch/order.json" -t one-node.xml --memory cpu:0 --json
+
+same clusters.txt -t clusters.xml --svg "$scratch/picture.svg"
+for name in gpu:0 gpu:1 gpu:2 rdmap20s0 rdmap33s0f1 rdmap0s4; do
+	grep -qF ">$name<" "$scratch/picture.svg" || fail "$name is not in the picture"
+done
+if command -v xmllint >/dev/null; then
+	xmllint --noout "$scratch/picture.svg" || fail "the picture is no XML"
+fi
+
+says "8 rails (first rdmap0s4): they are used last" 0 -t clusters.xml
+says "written by hwloc 1" 0 -t hwloc1.xml
+says "newer hwloc" 2 -t hwloc9.xml
+says "truncated" 2 -t broken.xml
+says "No such file or directory" 2 -t missing.xml
+says "not written by hwloc" 2 -t clusters.txt
+says "gpu:7 is not known here" 0 -t clusters.xml --memory gpu:7
+says "it takes cpu:NODE or gpu:INDEX" 2 --memory gpu
+says "it takes I/N" 2 --memory gpu:0 --rank 3/3
+says "it takes I/N" 2 --memory gpu:0 --rank 1/2x
+says "it takes I/N" 2 --memory gpu:0 --rank -1/2
+says "No such file or directory" 1 -t one-node.xml --svg "$scratch/no/picture.svg"
+echo '{"cpu:0": [{"distance": "close", "rails": ["ens5"]}]}' >"$scratch/wrong.json"
+says "cpu:0[0].distance is none of" 2 -t one-node.xml --mapping "$scratch/wrong.json"
+
+# This machine: what it always said, and then the tree. Its loopback is nowhere.
+says "none of the 1 rails (lo)" 0
+grep -q '^lo  *-  *-  *-$' "$scratch/out" || fail "no row for lo"
+grep -q '^KVR_RAILS  *lo  ' "$scratch/out" || fail "no row for KVR_RAILS"
+grep -q '^No known NUMA node$' "$scratch/out" || fail "no tree"
+HWLOC_XMLFILE=broken.xml
+export HWLOC_XMLFILE
+says "HWLOC_XMLFILE is passed over" 0
+exit $failed
