@@ -218,8 +218,10 @@ KVR_API int kvr_counter_wait(struct kvr *, uint32_t counter, uint64_t at_least, 
  * layer_stride + part * part_stride + block * block_stride
  *            + token * token_stride + head * head_stride
  * where layers and heads are counted from the first one that is held here, tokens within their
- * block. The strides may nest in any order (NHD, HND, layers within a block, K and V together or
- * apart), with gaps, but nothing may overlap. A stride of which there is only one is not looked at.
+ * block. The strides may nest in any order that has tokens within blocks (NHD, HND, layers within a
+ * block, K and V together or apart), with gaps, but nothing may overlap. A stride of which there is
+ * only one is not looked at. Where a head's bytes do not lie together, its pieces may be called
+ * heads.
  *
  * What one token takes here:
  *     layers * parts * heads * head_bytes

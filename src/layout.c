@@ -131,6 +131,9 @@ static int check_strides(const char *name, const struct kvr_layout *l, uint64_t 
 	uint64_t extent = l->head_bytes;
 	int rc;
 
+	if (l->block_tokens > 1 && l->blocks > 1 && l->token_stride > l->block_stride)
+		return bad(name, "token_stride", l->token_stride, -EINVAL,
+		           "must be less than block_stride: a block holds its tokens");
 	get_axes(l, axes);
 	sort_axes(axes);
 	for (int i = 0; i < AXES; i++) {

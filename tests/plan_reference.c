@@ -65,7 +65,11 @@ static void mark_head(struct reference *r, const uint64_t at[static 4])
 	uint64_t remote = place_of(r->remote, r->remote_size, r->pages->remote_blocks, at);
 
 	for (uint64_t b = 0; b < r->local->head_bytes; b++)
-		r->to[local + b] = remote + b + 1;
+		r->from[local + b] = (struct reference_byte){
+			.to = remote + b + 1,
+			.local = at[2] / r->local->block_tokens,
+			.remote = at[2] / r->remote->block_tokens,
+		};
 	r->bytes += r->local->head_bytes;
 }
 
@@ -75,7 +79,8 @@ static void mark_all(struct reference *r)
 
 	for (uint64_t layer = l->first_layer; layer < l->first_layer + l->layers; layer++)
 		for (uint64_t head = l->first_head; head < l->first_head + l->heads; head++)
-			for (uint64_t part = 0; is_wanted(r, layer, head) && part < l->parts; part++)
+			for (uint64_t part = 0; is_wanted(r, layer, head) && part < l->parts;
+			     part++)
 				for (uint64_t t = 0; t < r->pages->tokens; t++)
 					mark_head(r, (uint64_t[]){layer, part,
 					                          r->pages->first_token + t, head});
@@ -86,14 +91,27 @@ static uint64_t regions_of(const struct kvr_layout *l)
 	return 1 + (l->layers - 1) * l->layer_regions + (l->parts - 1) * l->part_regions;
 }
 
+static bool are_near(uint64_t a, uint64_t b)
+{
+	return a <= b + 1 && b <= a + 1;
+}
+
+/* Whether a run goes on from the first of two local neighbours to the second. Of blocks only where
+ * both tables name them one after the other, as a plan does not sort tables. */
+static bool goes_on(const struct reference *r, const struct reference_byte *a,
+                    const struct reference_byte *b)
+{
+	return a->to && b->to == a->to + 1 && (b->to - 1) % r->remote_size &&
+	       are_near(a->local, b->local) && are_near(a->remote, b->remote);
+}
+
 static uint64_t count_runs(const struct reference *r)
 {
 	uint64_t runs = 0;
 
 	for (uint64_t i = 0; i < r->local_places; i++)
-		if (r->to[i] &&
-		    (i % r->local_size == 0 || !r->to[i - 1] || r->to[i] != r->to[i - 1] + 1 ||
-		     (r->to[i] - 1) % r->remote_size == 0))
+		if (r->from[i].to &&
+		    (i % r->local_size == 0 || !goes_on(r, &r->from[i - 1], &r->from[i])))
 			runs++;
 	return runs;
 }
@@ -103,16 +121,17 @@ void reference_open(struct reference *r)
 	r->local_size = (uint64_t)kvr_layout_bytes(r->local);
 	r->remote_size = (uint64_t)kvr_layout_bytes(r->remote);
 	r->local_places = r->local_size * regions_of(r->local);
-	r->to = calloc(r->local_places, sizeof(*r->to));
+	r->from = calloc(r->local_places, sizeof(*r->from));
 	r->bytes = 0;
 	if (has_turn(r))
 		mark_all(r);
+	r->left = r->bytes;
 	r->runs = count_runs(r);
 }
 
 void reference_close(struct reference *r)
 {
-	free(r->to);
+	free(r->from);
 }
 
 static const char *check_run(struct reference *r, const struct kvr_op *op, uint64_t local_at,
@@ -126,12 +145,12 @@ static const char *check_run(struct reference *r, const struct kvr_op *op, uint6
 	if (local_at + op->len > r->local_size || remote_at + op->len > r->remote_size)
 		return "leaves its region";
 	for (uint64_t b = 0; b < op->len; b++) {
-		uint64_t *to = &r->to[region * r->local_size + local_at + b];
+		uint64_t *to = &r->from[region * r->local_size + local_at + b].to;
 
 		if (*to != remote * r->remote_size + remote_at + b + 1)
 			return "moves a byte that is not wanted, elsewhere or twice";
 		*to = 0;
-		r->bytes--;
+		r->left--;
 	}
 	return NULL;
 }
@@ -152,7 +171,7 @@ const char *reference_check(struct reference *r, const struct kvr_op *ops, size_
 		if (wrong)
 			return wrong;
 	}
-	return r->bytes ? "leaves bytes out" : NULL;
+	return r->left ? "leaves bytes out" : NULL;
 }
 
 /* Asked for fewer ops than there are, it gives the first of them and the same number. */
@@ -162,8 +181,8 @@ static const char *check_part(const struct kvr_plan *plan, const struct referenc
 	size_t max = n / 2;
 	struct kvr_op *part = calloc(max + 1, sizeof(*part)), none = {0};
 	const char *wrong = NULL;
-	ssize_t rc = kvr_plan_ops(plan, reference_regions(), reference_remotes(), r->pages, part,
-	                          max);
+	ssize_t rc =
+		kvr_plan_ops(plan, reference_regions(), reference_remotes(), r->pages, part, max);
 
 	if (rc != (ssize_t)n)
 		wrong = "another number when fewer are asked for";

@@ -8,15 +8,21 @@
 
 #define REFERENCE_REGIONS 256 /* of a layout, at most */
 
+struct reference_byte {
+	uint64_t to;            /* 1 + the remote place; or 0, and it is not moved */
+	uint64_t local, remote; /* entries in the tables */
+};
+
 struct reference {
 	const struct kvr_layout *local, *remote;
 	const struct kvr_pages *pages;
 	enum kvr_direction direction;
 	uint64_t local_size, remote_size; /* of each region */
 	uint64_t local_places;            /* all regions' bytes, one region behind the other */
-	uint64_t *to;                     /* of each local place: 1 + the remote one, or 0 */
-	uint64_t bytes;
-	uint64_t runs; /* of neighbours that go to neighbours, whatever the tables' order */
+	struct reference_byte *from;      /* each local place */
+	uint64_t bytes;                   /* that are moved, in all */
+	uint64_t left;                    /* of them, not seen yet by reference_check */
+	uint64_t runs; /* of neighbours that go to neighbours, in whatever order the bytes come */
 };
 
 /* The layouts and pages must be right, with no block twice. */
