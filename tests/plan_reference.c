@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+const char reference_too_many[] = "more ops than joined runs";
+
 static char names[2][REFERENCE_REGIONS];
 
 struct kvr_region *const *reference_regions(void)
@@ -203,8 +205,6 @@ static const char *check_plan(const struct kvr_plan *plan, struct reference *r, 
 	*count = (uint64_t)n;
 	if (kvr_plan_bytes(plan, r->pages) != (ssize_t)r->bytes)
 		return "another number of bytes";
-	if (*count > r->runs)
-		return "more ops than joined runs";
 	ops = calloc((size_t)n + 1, sizeof(*ops));
 	rc = kvr_plan_ops(plan, reference_regions(), reference_remotes(), r->pages, ops,
 	                  (size_t)n + 1);
@@ -214,6 +214,8 @@ static const char *check_plan(const struct kvr_plan *plan, struct reference *r, 
 		wrong = check_part(plan, r, ops, (size_t)n);
 	if (!wrong)
 		wrong = reference_check(r, ops, (size_t)n);
+	if (!wrong && *count > r->runs)
+		wrong = reference_too_many;
 	free(ops);
 	return wrong;
 }

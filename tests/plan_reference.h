@@ -36,7 +36,9 @@ const char *reference_check(struct reference *, const struct kvr_op *ops, size_t
 struct kvr_region *const *reference_regions(void);
 struct kvr_remote *const *reference_remotes(void);
 
-/* A plan's ops checked in every way; NULL, or what is wrong. *ops gets their number. */
+/* A plan's ops checked in every way; NULL, or what is wrong, reference_too_many last. *ops gets
+ * their number. */
+extern const char reference_too_many[];
 const char *reference_run(struct reference *, uint64_t *ops);
 
 #endif
