@@ -3,7 +3,7 @@
  * stay within what kvr_layout_bytes says; and where that is little, they move every byte that the
  * layouts' definition says, once.
  *
- * A byte says how the numbers that follow are to be read: as they are, or small. */
+ * A byte says how the numbers that follow are to be read: as they are, or as a small cache's. */
 #include "plan_reference.h"
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +14,7 @@
 #define IS_SMALL   1
 #define IS_READ    2
 #define IS_PACKED  4
+#define IS_ALIKE   8
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -33,8 +34,6 @@ static uint64_t take(struct input *in, size_t bytes)
 {
 	uint64_t value = 0;
 
-	if (in->flags & IS_SMALL)
-		bytes = bytes == 8 ? 2 : 1;
 	bytes = bytes < in->left ? bytes : in->left;
 	memcpy(&value, in->data, bytes);
 	in->data += bytes;
@@ -42,26 +41,52 @@ static uint64_t take(struct input *in, size_t bytes)
 	return value;
 }
 
-static struct kvr_layout take_layout(struct input *in)
+/* Whatever comes; hardly ever a layout that is right. */
+static struct kvr_layout take_any(struct input *in)
 {
 	struct kvr_layout l = {.size = sizeof(l)};
 	uint32_t *const narrow[] = {
-		&l.first_layer, &l.layers,     &l.parts,         &l.first_head,
-		&l.heads,       &l.head_bytes, &l.blocks,        &l.block_tokens,
-		&l.copies,      &l.copy,       &l.layer_regions, &l.part_regions,
+		&l.first_layer, &l.layers,        &l.parts,        &l.first_head,
+		&l.heads,       &l.head_bytes,    &l.blocks,       &l.copies,
+		&l.copy,        &l.layer_regions, &l.part_regions, &l.block_tokens,
 	};
 	uint64_t *const wide[] = {&l.offset,       &l.layer_stride, &l.part_stride,
 	                          &l.block_stride, &l.token_stride, &l.head_stride};
 
 	for (size_t i = 0; i < sizeof(narrow) / sizeof(narrow[0]); i++)
-		*narrow[i] = (uint32_t)take(in, 4) % (in->flags & IS_SMALL ? 12 : UINT32_MAX);
+		*narrow[i] = (uint32_t)take(in, 4);
 	for (size_t i = 0; i < sizeof(wide) / sizeof(wide[0]); i++)
 		*wide[i] = take(in, 8);
-	if (in->flags & IS_PACKED)
-		kvr_layout_pack(&l, l.layer_regions && l.part_regions ? "bth"
-		                    : l.layer_regions                 ? "bpht"
-		                    : l.part_regions                  ? "lbth"
-		                                                      : "lbpth");
+	return l;
+}
+
+/* Right but for its strides, which are packed, or those with some bytes more. Both sides have the
+ * same parts and head_bytes. */
+static struct kvr_layout take_small(struct input *in)
+{
+	static const char *const orders[] = {"lpbth", "lbpth", "lbpht", "blpth", "bpthl", "pbhtl"};
+	struct kvr_layout l = {
+		.size = sizeof(l),
+		.parts = 1 + in->flags / 16 % 2,
+		.head_bytes = 1 + in->flags / 32 % 4,
+		.first_layer = (uint32_t)take(in, 1) % 3,
+		.layers = 1 + (uint32_t)take(in, 1) % 3,
+		.first_head = (uint32_t)take(in, 1) % 4,
+		.heads = 1 + (uint32_t)take(in, 1) % 6,
+		.blocks = 1 + (uint32_t)take(in, 1) % 24,
+		.block_tokens = 1 + (uint32_t)take(in, 1) % 6,
+		.copies = 1 + (uint32_t)take(in, 1) % 3,
+	};
+	uint64_t *const strides[] = {&l.layer_stride, &l.part_stride, &l.block_stride,
+	                             &l.token_stride, &l.head_stride, &l.offset};
+	uint64_t regions = take(in, 1) % 8;
+
+	l.copy = (uint32_t)take(in, 1) % l.copies;
+	kvr_layout_pack(&l, orders[take(in, 1) % 6]);
+	l.layer_regions = regions == 1 ? 1 : regions == 2 ? 2 : 0;
+	l.part_regions = regions == 2 ? 1 : regions == 3;
+	for (size_t i = 0; !(in->flags & IS_PACKED) && i < 6; i++)
+		*strides[i] += take(in, 1);
 	return l;
 }
 
@@ -76,10 +101,15 @@ static size_t take_table(struct input *in, const struct kvr_layout *l, uint32_t 
 	uint8_t used[BLOCKS_MAX] = {0};
 	size_t n = 0, count = take(in, 1);
 
+	if (in->flags & IS_SMALL && count > l->blocks)
+		count = l->blocks;
+
 	while (n < count) {
 		uint32_t block = (uint32_t)take(in, 1) % BLOCKS_MAX;
 
-		for (size_t tries = 0; used[block] && tries < BLOCKS_MAX; tries++)
+		if (in->flags & IS_SMALL)
+			block %= l->blocks;
+		while (used[block])
 			block = (block + 1) % BLOCKS_MAX;
 		used[block] = 1;
 		table[n++] = l->blocks > BLOCKS_MAX ? block * (l->blocks / BLOCKS_MAX) : block;
@@ -136,6 +166,23 @@ static void check_pair(struct reference *r, struct kvr_pages *pages)
 	kvr_plan_close(plan);
 }
 
+static void take_pages(struct input *in, struct kvr_pages *pages)
+{
+	size_t width = in->flags & IS_SMALL ? 1 : 8;
+
+	pages->first_token = take(in, width);
+	pages->tokens = take(in, width);
+	pages->first_layer = (uint32_t)take(in, width);
+	pages->layers = (uint32_t)take(in, width);
+	pages->turn = (uint32_t)take(in, width);
+	if (!(in->flags & IS_SMALL))
+		return;
+	pages->first_token %= 32;
+	pages->tokens %= 64;
+	pages->first_layer %= 4;
+	pages->layers %= 4;
+}
+
 static void ignore(void *arg, int level, const char *line)
 {
 	(void)arg;
@@ -156,17 +203,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	kvr_set_log(ignore, NULL);
 	r.direction = in.flags & IS_READ ? KVR_READ : KVR_WRITE;
-	local = take_layout(&in);
-	remote = take_layout(&in);
-	pages.first_token = take(&in, 8);
-	pages.tokens = take(&in, 8);
-	pages.first_layer = (uint32_t)take(&in, 4);
-	pages.layers = (uint32_t)take(&in, 4);
-	pages.turn = (uint32_t)take(&in, 4);
-	if (in.flags & IS_SMALL) {
-		pages.first_token %= 64;
-		pages.tokens %= 64;
-	}
+	local = in.flags & IS_SMALL ? take_small(&in) : take_any(&in);
+	remote = in.flags & IS_SMALL ? take_small(&in) : take_any(&in);
+	if (in.flags & IS_ALIKE)
+		remote = local;
+	take_pages(&in, &pages);
 	pages.local_count = take_table(&in, &local, blocks[0]);
 	pages.remote_count = take_table(&in, &remote, blocks[1]);
 	check_pair(&r, &pages);
