@@ -43,12 +43,10 @@ void box_add(struct box *box, struct box_dim dim)
 		return;
 	}
 	while (i < box->n) {
-		if (fuse(&dim, &box->dim[i])) {
+		if (fuse(&dim, &box->dim[i]))
 			box->dim[i] = box->dim[--box->n];
-			i = 0;
-		} else {
+		else
 			i++;
-		}
 	}
 	box->dim[box->n++] = dim;
 }

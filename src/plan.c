@@ -88,12 +88,12 @@ static bool is_our_turn(const struct kvr_plan *plan, uint32_t turn)
 	return ((uint64_t)to->copy + turn) % from->copies == from->copy;
 }
 
-/* The layers that this pair of ranks moves; none if there is nothing to move at all. */
+/* The layers that this pair of ranks moves. */
 static struct range layers_of(const struct kvr_plan *plan, const struct kvr_pages *pages)
 {
 	struct range wanted = {pages->first_layer, pages->layers};
 
-	if (!plan->heads.count || !is_our_turn(plan, pages->turn))
+	if (!is_our_turn(plan, pages->turn))
 		return (struct range){0, 0};
 	return pages->layers ? range_both(plan->layers, wanted) : plan->layers;
 }

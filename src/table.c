@@ -5,10 +5,10 @@
  *
  *   piece    tokens that are in one block on both sides
  *   stretch  pieces whose tokens go on at the token strides, across blocks
- *   row      stretches alike that touch, as whole blocks do that hold more than tokens
+ *   row      stretches alike that touch, as whole blocks do
  *   group    rows alike at one distance
  *
- * All of them may go upwards or downwards, as allocators hand blocks out in both orders. */
+ * Rows and groups may go upwards or downwards, as allocators hand blocks out in both orders. */
 #include "table.h"
 #include <stdbool.h>
 
@@ -148,16 +148,9 @@ static bool join_stretch(struct stretch *s, const struct stretch *piece, const s
 
 	if (!s->tokens)
 		return false;
-	if (piece->local == s->local + s->tokens * local &&
-	    piece->remote == s->remote + s->tokens * remote) {
-		s->tokens += piece->tokens;
-		return true;
-	}
-	if (piece->local + piece->tokens * local != s->local ||
-	    piece->remote + piece->tokens * remote != s->remote)
+	if (piece->local != s->local + s->tokens * local ||
+	    piece->remote != s->remote + s->tokens * remote)
 		return false;
-	s->local = piece->local;
-	s->remote = piece->remote;
 	s->tokens += piece->tokens;
 	return true;
 }
