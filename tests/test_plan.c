@@ -281,7 +281,7 @@ static void print_time(const char *what, const struct kvr_layout *local,
                        size_t max)
 {
 	size_t locals = tokens / local->block_tokens, remotes = tokens / remote->block_tokens;
-	uint32_t *tables = malloc((locals + remotes) * sizeof(*tables));
+	uint32_t *tables = calloc(locals + remotes, sizeof(*tables));
 	struct kvr_pages pages = {
 		.size = sizeof(pages),
 		.local_blocks = tables,

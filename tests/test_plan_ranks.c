@@ -67,7 +67,7 @@ static void mixed_table(struct dice *dice, uint32_t *table)
 static void expect_all_to_all(const struct side *from, const struct side *to, uint32_t heads,
                               uint32_t parts)
 {
-	uint32_t local[BLOCKS], remote[BLOCKS], ranks = from->tp * from->pp;
+	uint32_t local[BLOCKS] = {0}, remote[BLOCKS] = {0}, ranks = from->tp * from->pp;
 	struct kvr_pages pages = pages_of(local, remote, BLOCKS, 5, TOKENS);
 	struct kvr_layout sources[RANKS], target;
 	struct dice dice = dice_of(from->tp * 100 + to->tp);
