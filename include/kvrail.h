@@ -324,6 +324,42 @@ KVR_API ssize_t kvr_plan_ops(const struct kvr_plan *, struct kvr_region *const *
  * each moving a counter once. The tables are not looked at, and may be NULL. Errors as above. */
 KVR_API ssize_t kvr_plan_bytes(const struct kvr_plan *, const struct kvr_pages *);
 
+/*
+ * Collective resharding: kvr_reshard moves a set of requests from the caches of some ranks into
+ * those of others, each rank with a layout and block tables of its own.
+ */
+enum kvr_role { KVR_BYSTANDER, KVR_SOURCE, KVR_DESTINATION };
+
+/* What a rank brings; a bystander neither layout nor regions. */
+struct kvr_cache {
+	size_t size;
+	enum kvr_role role;
+	const struct kvr_layout *layout;
+	struct kvr_region *const *regions; /* as the layout counts them */
+};
+
+/* What came of it at one rank. */
+struct kvr_resharded {
+	uint64_t bytes_written, bytes_received;
+	uint64_t ops;         /* written */
+	uint64_t nanoseconds; /* from the moment when all ranks were ready until it had written all
+	                       */
+};
+
+/*
+ * Collective, over all ranks of the bootstrap. requests: n of them, with this rank's block tables
+ * as local_blocks; the remote tables are not looked at. Sources and destinations pass the same n,
+ * first_token, tokens, first_layer, layers and turn, bystanders n = 0. Each source writes what its
+ * turns are, to all destinations at once; no counter moves. all: NULL, or where to put what came of
+ * it at each rank.
+ *
+ * Returns the same at every rank, unless one died: 0 when all bytes are where they belong. Before
+ * anything is moved: the errors of kvr_layout_cover, kvr_plan_open and kvr_plan_ops at any rank;
+ * -EINVAL where ranks do not pass the same. The log of the rank where it happened tells more.
+ */
+KVR_API int kvr_reshard(struct kvr *, const struct kvr_cache *mine,
+                        const struct kvr_pages *requests, size_t n, struct kvr_resharded *all);
+
 struct kvr_stats {
 	size_t size;
 	uint64_t bytes_written, bytes_read; /* completed pieces, counted at the initiator */
