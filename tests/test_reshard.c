@@ -3,11 +3,14 @@
  * tokens do not belong too; and what is wrong at one rank, all ranks refuse. */
 #include "job.h"
 #include <errno.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -16,8 +19,8 @@
 #define HEADS     4
 #define HEAD      6 /* bytes */
 #define BLOCKS    40
-#define TOKENS    70 /* at most, of a request */
 #define MIB       (1u << 20)
+#define MEMORY    (16 * MIB)
 #define UNTOUCHED 0xee
 
 /* Ranks 0 to sources - 1, then destinations, then a bystander. */
@@ -25,7 +28,8 @@ struct scene {
 	uint32_t tp_from, pp_from, tp_to, heads, parts;
 	uint32_t block_tokens_from, block_tokens_to;
 	const char *order_from, *order_to;
-	bool by_layer; /* destinations: a region for each layer */
+	bool by_layer;   /* destinations: a region for each layer */
+	uint32_t tokens; /* of the first request; the others have less */
 };
 
 struct cast {
@@ -87,7 +91,8 @@ static void open_regions(struct cast *c)
 static void set_requests(struct cast *c)
 {
 	for (uint32_t i = 0; i < REQUESTS; i++) {
-		uint32_t n = (TOKENS + c->layout.block_tokens - 1) / c->layout.block_tokens;
+		uint32_t n =
+			(c->scene->tokens + c->layout.block_tokens - 1) / c->layout.block_tokens;
 
 		expect(n * REQUESTS <= BLOCKS);
 		for (uint32_t j = 0; j < n; j++)
@@ -97,7 +102,7 @@ static void set_requests(struct cast *c)
 			.local_blocks = c->tables[i],
 			.local_count = n,
 			.first_token = 5,
-			.tokens = TOKENS - 5 - i,
+			.tokens = c->scene->tokens / (i + 1) - 5,
 			.turn = i,
 		};
 	}
@@ -156,14 +161,14 @@ static void compare_and_clear(uint8_t *byte, uint8_t value)
 static void begin(struct cast *c, const struct kvr_bootstrap *b, const struct scene *scene)
 {
 	*c = (struct cast){.scene = scene};
-	job_open(&c->job, b, MIB);
+	job_open(&c->job, b, MEMORY);
 	memset(c->job.memory, UNTOUCHED, c->job.bytes);
 	if (b->rank == b->nranks - 1) {
 		c->cache.size = sizeof(c->cache);
 		return;
 	}
 	set_layout(c);
-	expect(c->region_bytes * LAYERS <= MIB);
+	expect(c->region_bytes * (c->layout.layer_regions ? LAYERS : 1) <= MEMORY);
 	open_regions(c);
 	set_requests(c);
 	if (c->cache.role == KVR_SOURCE)
@@ -183,10 +188,12 @@ static int reshard(struct cast *c, struct kvr_resharded *all)
 	                   c->cache.role == KVR_BYSTANDER ? 0 : REQUESTS, all);
 }
 
+/* By memcmp, which sanitizers do not slow down. */
 static void expect_untouched(const struct cast *c)
 {
-	for (size_t i = 0; i < c->job.bytes; i++)
-		expect(c->job.memory[i] == UNTOUCHED);
+	const uint8_t *memory = c->job.memory;
+
+	expect(memory[0] == UNTOUCHED && !memcmp(memory, memory + 1, c->job.bytes - 1));
 }
 
 static int scene_ranks(const struct kvr_bootstrap *b, void *arg)
@@ -196,7 +203,7 @@ static int scene_ranks(const struct kvr_bootstrap *b, void *arg)
 	struct cast c;
 
 	begin(&c, b, arg);
-	for (int round = 0; round < 2; round++) {
+	for (int round = 0; round < (c.scene->tokens < 1000 ? 2 : 1); round++) {
 		expect_rc(reshard(&c, all), 0);
 		if (c.cache.role == KVR_DESTINATION) {
 			for_each_byte(&c, compare_and_clear);
@@ -224,28 +231,35 @@ static void play(struct scene scene)
 static void heads_merged(void **state)
 {
 	(void)state;
-	play((struct scene){4, 1, 2, HEADS, 2, 8, 8, "lbpth", "lbpth", false});
+	play((struct scene){4, 1, 2, HEADS, 2, 8, 8, "lbpth", "lbpth", false, 70});
 }
 
 static void heads_split_into_larger_blocks_head_major(void **state)
 {
 	(void)state;
-	play((struct scene){1, 1, 4, HEADS, 2, 8, 16, "lbpth", "bpht", true});
+	play((struct scene){1, 1, 4, HEADS, 2, 8, 16, "lbpth", "bpht", true, 70});
+}
+
+/* More runs in one request than one write takes. */
+static void many_runs_in_parts(void **state)
+{
+	(void)state;
+	play((struct scene){1, 1, 1, HEADS, 2, 2048, 2048, "lbpth", "lbpht", false, 9000});
 }
 
 static void stages_into_one(void **state)
 {
 	(void)state;
-	play((struct scene){2, 2, 1, HEADS, 2, 16, 8, "lpbth", "blpth", false});
+	play((struct scene){2, 2, 1, HEADS, 2, 16, 8, "lpbth", "blpth", false, 70});
 }
 
 static void one_latent_to_every_rank(void **state)
 {
 	(void)state;
-	play((struct scene){3, 1, 4, 1, 1, 8, 8, "lpbth", "lpbth", false});
+	play((struct scene){3, 1, 4, 1, 1, 8, 8, "lpbth", "lpbth", false, 70});
 }
 
-static const struct scene two_to_two = {2, 1, 2, HEADS, 2, 8, 8, "lbpth", "lbpth", false};
+static const struct scene two_to_two = {2, 1, 2, HEADS, 2, 8, 8, "lbpth", "lbpth", false, 70};
 
 /* Every rank in turn breaks something, and all are told. */
 static int wrong_ranks(const struct kvr_bootstrap *b, void *arg)
@@ -302,14 +316,61 @@ static void what_is_wrong_at_one_rank_all_refuse(void **state)
 	assert_int_equal(ranks_run(5, 200, wrong_ranks, &scene), 0);
 }
 
+/* Leaves without a word when the first bytes have come. */
+static void *leave(void *arg)
+{
+	struct cast *c = arg;
+	const volatile uint8_t *byte = byte_of(c, 0, (uint32_t[]){0, 0, 5, 0, 0});
+
+	while (*byte == UNTOUCHED)
+		;
+	_exit(0);
+}
+
+/* The others are told, and the source has nothing in flight any more: its memory can go. */
+static int leaving_ranks(const struct kvr_bootstrap *b, void *arg)
+{
+	struct cast c;
+	pthread_t thread;
+	int rc;
+
+	begin(&c, b, arg);
+	if (c.cache.role == KVR_DESTINATION)
+		expect(!pthread_create(&thread, NULL, leave, &c));
+	kvr_set_log(job_quiet, NULL);
+	rc = reshard(&c, NULL);
+	expect(rc && rc != -ETIMEDOUT);
+	for (int i = 0; i < c.job.n; i++)
+		expect_rc(kvr_remote_close(c.job.remote[i]), 0);
+	if (c.regions[0])
+		expect_rc(kvr_region_close(c.regions[0]), 0);
+	expect_rc(kvr_region_close(c.job.region), 0);
+	kvr_close(c.job.kvr);
+	free(c.job.memory);
+	return 0;
+}
+
+/* Only where the provider always notices: see test_peers.c. */
+static void a_rank_that_leaves(void **state)
+{
+	struct scene scene = {1, 1, 1, HEADS, 2, 2048, 2048, "lbpth", "lbpht", false, 9000};
+
+	(void)state;
+	if (strcmp(getenv("KVR_PROVIDER"), "net") || strcmp(getenv("KVR_RAILS"), "lo"))
+		skip();
+	assert_int_equal(ranks_run(3, 200, leaving_ranks, &scene), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(heads_merged),
 		cmocka_unit_test(heads_split_into_larger_blocks_head_major),
+		cmocka_unit_test(many_runs_in_parts),
 		cmocka_unit_test(stages_into_one),
 		cmocka_unit_test(one_latent_to_every_rank),
 		cmocka_unit_test(what_is_wrong_at_one_rank_all_refuse),
+		cmocka_unit_test(a_rank_that_leaves),
 	};
 
 	job_need_provider();
