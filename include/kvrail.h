@@ -213,35 +213,46 @@ KVR_API int kvr_counter_wait(struct kvr *, uint32_t counter, uint64_t at_least, 
                              uint64_t *value);
 
 /*
- * How a rank keeps its paged KV cache. Byte 0 of (layer, part, block, token, head) is, in the
- * region with the index layer * layer_regions + part * part_regions at offset + layer *
- * layer_stride + part * part_stride + block * block_stride
+ * How a rank keeps its paged KV cache. Byte 0 of (layer, part, block, token, head) is at
+ *
+ *     offset + layer * layer_stride + part * part_stride + block * block_stride
  *            + token * token_stride + head * head_stride
+ *
+ * of the region with the index
+ *
+ *     layer * layer_regions + part * part_regions
+ *
  * where layers and heads are counted from the first one that is held here, tokens within their
  * block. The strides may nest in any order that has tokens within blocks (NHD, HND, layers within a
  * block, K and V together or apart), with gaps, but nothing may overlap. A stride of which there is
  * only one is not looked at. Where a head's bytes do not lie together, its pieces may be called
  * heads.
  *
- * What one token takes here:
+ * What one token takes here is
+ *
  *     layers * parts * heads * head_bytes
- * of which, for a whole model, with head_dim * element size bytes per head
+ *
+ * which for a whole model comes to
+ *
  *     K and V (MHA, GQA, MQA)  2 * layers * KV heads * head_dim * element size
  *     MLA                      layers * (kv_lora_rank + qk_rope_head_dim) * element size
+ *
  * A tensor-parallel rank of n holds 1/n of the former, down to one head; of MLA all.
  */
 struct kvr_layout {
 	size_t size;
 	uint32_t first_layer, layers; /* of the model, held here: a pipeline stage's */
-	uint32_t parts; /* 2: K and V; 1: MLA's latent, or one of both planned alone */
-	uint32_t first_head,
-		heads;       /* of the model's KV heads, held here: a tensor-parallel rank's */
-	uint32_t head_bytes; /* of one token's head in one part; the whole latent in MLA */
-	uint32_t blocks, block_tokens; /* blocks there are, tokens in each */
-	uint32_t copies, copy;         /* of that many ranks that hold these same heads and layers,
-	                                  this is number `copy`; 0: it is the only one */
-	uint32_t layer_regions, part_regions; /* both 0: all in one region; 1, 0: one per layer; 0,
-	                                         1: one for K, one for V; 2, 1: K, V, K, V, ... */
+	uint32_t parts;               /* 2: K and V; 1: MLA's latent, or one of both alone */
+	uint32_t first_head, heads;   /* of the model's KV heads, held here */
+	uint32_t head_bytes;          /* of a token's head in one part; MLA: the latent */
+	uint32_t blocks;              /* there are */
+	uint32_t block_tokens;        /* in each */
+	/* Of so many ranks that hold these same heads and layers, this is number `copy`. copies 0:
+	 * it is the only one. */
+	uint32_t copies, copy;
+	/* 0 and 0: all in one region; 1 and 0: one for each layer; 0 and 1: one for K, one for V;
+	 * 2 and 1: K, V, K, V, ... */
+	uint32_t layer_regions, part_regions;
 	uint64_t offset, layer_stride, part_stride, block_stride, token_stride, head_stride;
 };
 
@@ -342,16 +353,15 @@ struct kvr_cache {
 struct kvr_resharded {
 	uint64_t bytes_written, bytes_received;
 	uint64_t ops;         /* written */
-	uint64_t nanoseconds; /* from the moment when all ranks were ready until it had written all
-	                       */
+	uint64_t nanoseconds; /* since all ranks were ready, until it had written all */
 };
 
 /*
  * Collective, over all ranks of the bootstrap. requests: n of them, with this rank's block tables
  * as local_blocks; the remote tables are not looked at. Sources and destinations pass the same n,
  * first_token, tokens, first_layer, layers and turn, bystanders n = 0. Each source writes what its
- * turns are, to all destinations at once; no counter moves. all: NULL, or where to put what came of
- * it at each rank.
+ * turns are, a bounded number of writes at a time; no counter moves. all: NULL, or where to put
+ * what came of it at each rank.
  *
  * Returns the same at every rank, unless one died: 0 when all bytes are where they belong. Before
  * anything is moved: the errors of kvr_layout_cover, kvr_plan_open and kvr_plan_ops at any rank;
