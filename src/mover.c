@@ -18,19 +18,6 @@ static struct kvr_pages pages_of(const struct mover *m, size_t request, size_t t
 	return pages;
 }
 
-int mover_check(const struct mover *m)
-{
-	ssize_t rc = 0;
-
-	for (size_t t = 0; t < m->target_count; t++)
-		for (size_t i = 0; rc >= 0 && i < m->request_count; i++) {
-			const struct kvr_pages pages = pages_of(m, i, t);
-
-			rc = kvr_plan_ops(m->targets[t].plan, NULL, NULL, &pages, NULL, 0);
-		}
-	return rc < 0 ? (int)rc : 0;
-}
-
 /* At most so many as the ops make: a run is cut, or joined with the one before. */
 static uint64_t count_pieces(const struct kvr *kvr, const struct kvr_op *ops, size_t n)
 {

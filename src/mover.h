@@ -33,9 +33,6 @@ struct mover {
 	uint64_t bytes, ops;
 };
 
-/* Whether all plans take all requests' tables. */
-int mover_check(const struct mover *);
-
 /* Works until all is done, or for about timeout_ms; true when all is done. */
 bool mover_run(struct mover *, int timeout_ms);
 
