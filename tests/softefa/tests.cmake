@@ -41,7 +41,7 @@ foreach(device ${devices})
 		COMMAND $<TARGET_FILE:test_transfer>)
 endforeach()
 set(two_hosts --nics 16 --hosts 2 --jitter-us 50)
-foreach(name test_bootstrap test_peers)
+foreach(name test_bootstrap test_peers test_reshard)
 	softefa_test(${name} 600 OPTIONS ${two_hosts} COMMAND $<TARGET_FILE:${name}>)
 endforeach()
 
