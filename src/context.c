@@ -127,12 +127,12 @@ static int place_rails(struct kvr *kvr, const struct fabric_list *list)
 	return kvr->rails ? 0 : -ENOMEM;
 }
 
-static void choose_direction(struct kvr *kvr)
+static void choose_write_mode(struct kvr *kvr)
 {
 	size_t len = strlen(kvr->why);
 
-	kvr->pulls = kvr->config.direction == KVR_PULL;
-	if (kvr->config.direction == KVR_AUTO && kvr->fabric->prefers_reads)
+	kvr->pulls = kvr->config.write_mode == KVR_PULL;
+	if (kvr->config.write_mode == KVR_AUTO && kvr->fabric->prefers_reads)
 		kvr->pulls = kvr->fabric->prefers_reads(kvr->rails[0].nic);
 	if (kvr->pulls)
 		snprintf(kvr->why + len, sizeof(kvr->why) - len, "; targets read what is written");
@@ -164,7 +164,7 @@ static int open_local(struct kvr *kvr, const struct kvr_options *options, char w
 	if (!rc)
 		rc = open_rails(kvr, &list, why);
 	if (!rc)
-		choose_direction(kvr);
+		choose_write_mode(kvr);
 	kvr->fabric->list_close(&list);
 	return rc;
 }

@@ -47,7 +47,7 @@ static void open_context(struct sim_rank *rank, struct dice *dice)
 		.piece_bytes = 4096u << dice_roll(dice, 3),
 		.queue_depth = 1 + dice_roll(dice, dice_chance(dice, 50) ? 64 : 8),
 		.counters = COUNTERS,
-		.direction = dice_chance(dice, 40) ? KVR_PULL : KVR_PUSH,
+		.write_mode = dice_chance(dice, 40) ? KVR_PULL : KVR_PUSH,
 	};
 
 	sim.opening = rank->number;

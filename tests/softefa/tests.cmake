@@ -43,9 +43,9 @@ endforeach()
 # What they would not choose by themselves with this libfabric.
 softefa_test(test_transfer_push 600
 	OPTIONS --nics 4 --hosts 2 --jitter-us 50
-	COMMAND ${CMAKE_COMMAND} -E env KVR_DIRECTION=push $<TARGET_FILE:test_transfer>)
+	COMMAND ${CMAKE_COMMAND} -E env KVR_WRITE_MODE=push $<TARGET_FILE:test_transfer>)
 set(two_hosts --nics 16 --hosts 2 --jitter-us 50)
-foreach(name test_bootstrap test_peers)
+foreach(name test_bootstrap test_peers test_reshard)
 	softefa_test(${name} 600 OPTIONS ${two_hosts} COMMAND $<TARGET_FILE:${name}>)
 endforeach()
 
