@@ -381,7 +381,9 @@ KVR_API int kvr_reshard(struct kvr *, const struct kvr_cache *mine,
 
 struct kvr_stats {
 	size_t size;
-	uint64_t bytes_written, bytes_read; /* completed pieces, counted at the initiator */
+	/* Completed pieces, counted at the rank that moves them: writes that are pulled are read by
+	 * their targets. */
+	uint64_t bytes_written, bytes_read;
 	uint64_t pieces;                    /* completed, both kinds */
 	uint64_t arrivals;                  /* pieces that peers wrote here */
 	uint64_t errors;                    /* failed pieces and messages */
