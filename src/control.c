@@ -319,13 +319,24 @@ void control_try(struct kvr *kvr, struct peer *peer, unsigned int r)
 		ping(kvr, peer, r);
 }
 
+/* Since when something is to get to the peer, be it only that we have heard it. */
+static int64_t owing_since(const struct kvr *kvr, const struct peer *peer)
+{
+	const struct note *oldest = TAILQ_FIRST(&peer->unacknowledged);
+	int64_t since = oldest ? oldest->sent_at : kvr->now;
+
+	if (peer->owes_at && peer->owes_at < since)
+		since = peer->owes_at;
+	if (peer->pongs && peer->pongs_at < since)
+		since = peer->pongs_at;
+	return since;
+}
+
 /* Nothing has got there on any path for a second: the rails that are sound, here and there, need
  * not be those that our paths join. */
 static void find_way(struct kvr *kvr, struct peer *peer)
 {
-	const struct note *oldest = TAILQ_FIRST(&peer->unacknowledged);
-
-	if (!oldest || kvr->now - oldest->sent_at < CUT_OFF || kvr->now < peer->turn_at)
+	if (kvr->now < peer->turn_at || kvr->now - owing_since(kvr, peer) < CUT_OFF)
 		return;
 	for (unsigned int r = 0; r < kvr->rail_count; r++)
 		if (!is_bad(&peer->path[r]))
@@ -383,6 +394,8 @@ static void on_ping(struct kvr *kvr, struct peer *peer, const struct wire_messag
 	                                        .body = message->body,
 	                                        .body_len = message->body_len});
 	peer->there[message->a].pinged = message->b;
+	if (!peer->pongs)
+		peer->pongs_at = kvr->now;
 	peer->pongs |= 1u << message->a;
 	peer_activate(kvr, peer);
 }

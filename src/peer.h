@@ -86,6 +86,7 @@ struct peer {
 	uint32_t sends_in_flight, bodies;         /* bodies: of notes in both */
 	int64_t owes_at;                          /* ns; when to acknowledge; 0: nothing */
 	uint32_t pongs;                           /* owed to its rails, as bits */
+	int64_t pongs_at;                         /* ns; since when */
 	int64_t heard_at;                         /* ns; or when we began to wait for something */
 	int64_t ping_at;                          /* ns; the next one ... */
 	unsigned int ping_rail;                   /* ... and where */

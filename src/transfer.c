@@ -13,8 +13,9 @@
 
 #define MS             1000000ll /* ns */
 #define PROBE_INTERVAL (1 * MS)
-#define GREET_PAUSE    (10 * MS) /* after one that failed */
-#define ASK_PAUSE      (20 * MS) /* until the first question; then twice as long, ... */
+#define GREET_PAUSE    (10 * MS)  /* after one that failed */
+#define ASK_PAUSE_CALM (500 * MS) /* until the first question; and ... */
+#define ASK_PAUSE      (20 * MS)  /* ... where a door was replaced; then twice as long, ... */
 #define ASK_PAUSE_MAX  (1000 * MS)
 
 #ifdef __SANITIZE_THREAD__
@@ -165,7 +166,9 @@ static void seal(struct kvr *kvr, struct transfer *t)
 		return;
 	}
 	peer->next_piece = (t->first + t->posted) % LANE_PIECES;
-	t->ask_pause = ASK_PAUSE;
+	/* A target with much else to do has not lost what it has not looked at. */
+	if (!t->ask_pause)
+		t->ask_pause = ASK_PAUSE_CALM;
 	t->ask_at = kvr->now + t->ask_pause;
 	enqueue(t, &peer->awaiting);
 	note_end(kvr, t);
@@ -459,6 +462,7 @@ void transfer_again(struct kvr *kvr, struct transfer *t, uint32_t piece)
 		note_lost(kvr, t, piece);
 		return;
 	}
+	t->ask_pause = ASK_PAUSE;
 	if (!t->in_repair)
 		TAILQ_INSERT_TAIL(&t->peer->repair, t, repair);
 	t->in_repair = true;
@@ -485,8 +489,21 @@ static void unfence_queue(struct kvr *kvr, struct transfer_queue *queue, uint32_
 	}
 }
 
+/* With a door what came by it and was not looked at may have gone. */
+static void ask_soon(struct kvr *kvr, struct peer *peer, uint32_t there)
+{
+	struct transfer *t;
+
+	TAILQ_FOREACH(t, &peer->awaiting, link)
+	if (!t->pulled && t->used >> there & 1 && t->ask_pause > ASK_PAUSE) {
+		t->ask_pause = ASK_PAUSE;
+		t->ask_at = kvr->now + ASK_PAUSE;
+	}
+}
+
 void transfer_on_fenced(struct kvr *kvr, struct peer *peer, uint32_t there)
 {
+	ask_soon(kvr, peer, there);
 	unfence_queue(kvr, &peer->awaiting, there);
 	unfence_queue(kvr, &peer->draining, there);
 }
