@@ -384,11 +384,11 @@ struct kvr_stats {
 	/* Completed pieces, counted at the rank that moves them: writes that are pulled are read by
 	 * their targets. */
 	uint64_t bytes_written, bytes_read;
-	uint64_t pieces;                    /* completed, both kinds */
-	uint64_t arrivals;                  /* pieces that peers wrote here */
-	uint64_t errors;                    /* failed pieces and messages */
-	uint64_t retries;                   /* pieces given up here, which went over other rails */
-	uint64_t resets;                    /* of the rail's endpoint */
+	uint64_t pieces;   /* completed, both kinds */
+	uint64_t arrivals; /* pieces that peers wrote here */
+	uint64_t errors;   /* failed pieces and messages */
+	uint64_t retries;  /* pieces given up here, which went over other rails */
+	uint64_t resets;   /* of the rail's endpoint */
 };
 
 /* Of one rail; of all for rail -1. */
