@@ -285,11 +285,13 @@ int rail_greet(struct rail *rail, struct fabric_rma *rma, struct peer *peer, str
 	return 0;
 }
 
-/* A refusal says nothing about the time after it, in which perhaps nobody had anything to send. */
+/* A refusal says nothing about the time after it, in which perhaps nobody had anything to send;
+ * nor, with nothing in flight, about the endpoint: a peer that is gone is refused as well. */
 int64_t rail_blocked_for(const struct rail *rail, int64_t now)
 {
 	const struct flight *f = rail->flights + rail_flights(rail), *end = f + SENDS;
-	int64_t longest = rail->refused_at ? rail->refused_last - rail->refused_at : 0;
+	bool is_full = rail->pieces_in_flight + rail->sends_in_flight;
+	int64_t longest = is_full && rail->refused_at ? rail->refused_last - rail->refused_at : 0;
 
 	for (; SLIST_EMPTY(&rail->sends) && f < end; f++)
 		if (now - f->posted_at > longest)
