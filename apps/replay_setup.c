@@ -229,7 +229,7 @@ void replay_measure_rails(struct replay *r)
 
 	for (int i = 0; i < kvr_rail_count(r->app->kvr) && i < KVR_MAX_RAILS; i++) {
 		must(r, kvr_stats_get(r->app->kvr, i, &stats), "statistics");
-		r->rail_bytes[i] = stats.bytes_written - r->rail_bytes[i];
+		r->rail_bytes[i] = stats.bytes_written + stats.bytes_read - r->rail_bytes[i];
 	}
 }
 

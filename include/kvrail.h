@@ -17,9 +17,10 @@
  *          for ever.
  * Owning   what you open you close, children first, else -EBUSY. Arguments are copied. Memory
  *          under a transfer stays yours; leave it untouched until its request has ended.
- * Threads  kvr_write, kvr_read, kvr_request_*, kvr_counter_*, kvr_progress, kvr_stats_get and the
- *          const getters from any thread; the rest one at a time, but beside those. Closing an
- *          object while another thread still uses it is the caller's error, as with free().
+ * Threads  kvr_write, kvr_read, kvr_scatter, kvr_gather, kvr_request_*, kvr_counter_*, kvr_plan_*,
+ *          kvr_layout_*, kvr_progress, kvr_stats_get and the const getters from any thread; the
+ *          rest one at a time, but beside those. Closing an object while another thread still uses
+ *          it is the caller's error, as with free().
  * Moving   nothing runs in the background: calls that wait, and kvr_progress(), move data, one's
  *          own and what peers send here. A rank that is written to or read from must make them,
  *          and at least once in its peers' peer_timeout_ms: else it is taken for dead.
@@ -54,6 +55,7 @@ struct kvr;
 struct kvr_region;
 struct kvr_remote;
 struct kvr_request;
+struct kvr_plan;
 
 /*
  * Bootstrap: all that is asked of a launcher; kvrail_mpi.h fills one from an MPI_Comm. allgather
@@ -66,6 +68,14 @@ struct kvr_bootstrap {
 	void *arg;
 };
 
+/* Who moves the bytes of a write. The target must make progress for KVR_PULL; KVR_AUTO takes it
+ * where the provider imitates writes by messages, but reads by the device. Ranks may differ. */
+enum kvr_write_mode {
+	KVR_AUTO,
+	KVR_PUSH, /* the initiator writes */
+	KVR_PULL, /* the target is sent the ops, and reads */
+};
+
 struct kvr_options {
 	size_t size;
 	const char *provider; /* libfabric's name; default: efa where there is one, see README */
@@ -74,6 +84,7 @@ struct kvr_options {
 	uint32_t queue_depth; /* pieces in flight per rail, at most 1024; default 32 */
 	uint32_t counters;    /* arrival counters, ids 0 to counters - 1; default 1024 */
 	int progress_threads; /* only 0 yet: calls that wait, and kvr_progress(), move data */
+	enum kvr_write_mode write_mode;
 	uint32_t peer_timeout_ms; /* silence after which a peer is dead; default 5000 */
 };
 
@@ -115,7 +126,7 @@ struct kvr_rail {
 	char name[32];            /* rdmap85s0, eth0 */
 	char pci[16];             /* 0000:55:00.0, or empty if unknown */
 	int numa_node;            /* -1 if unknown */
-	int state;                /* 0: in use */
+	int state;                /* 0: in use; 1: out of use for some peer */
 	uint64_t bits_per_second; /* 0 if unknown */
 };
 
@@ -167,32 +178,217 @@ KVR_API int kvr_write(struct kvr *, const struct kvr_op *, size_t n, uint32_t co
 KVR_API int kvr_read(struct kvr *, const struct kvr_op *, size_t n, struct kvr_request **out);
 
 /*
+ * One buffer, slices of it for many ranks; the arguments are those of MPI_Scatterv and MPI_Gatherv,
+ * in bytes. Slice i is lens[i] bytes at local_offsets[i] of `local`, and at remote_offsets[i] of
+ * remotes[i]. Slices of no bytes are left out. One rank may have several.
+ */
+struct kvr_slices {
+	size_t size;
+	struct kvr_region *local;
+	struct kvr_remote *const *remotes;
+	const uint64_t *local_offsets;  /* NULL: one slice behind the other, from 0 */
+	const uint64_t *remote_offsets; /* NULL: all 0 */
+	const uint64_t *lens;
+	size_t n; /* of each array */
+};
+
+/*
+ * kvr_write and kvr_read of all slices as one request, with their checks and errors. -EINVAL also:
+ * an array is missing, no slice has bytes, or slices that are gathered overlap here.
+ */
+KVR_API int kvr_scatter(struct kvr *, const struct kvr_slices *, uint32_t counter,
+                        struct kvr_request **out);
+KVR_API int kvr_gather(struct kvr *, const struct kvr_slices *, struct kvr_request **out);
+
+/*
  * wait: 0 when every byte is where it belongs, also at the peers; -ETIMEDOUT while it is still
  * going; else the first error. No byte moves after any result but -ETIMEDOUT.
  * cancel: asks; then wait ends with -ECANCELED, or 0 if the batch was already on its way. Counters
- * of peers that were given everything before may have moved. Bytes in flight are let land first,
- * so that also holds: no byte moves after.
+ * of peers that were given everything before may have moved. Bytes in flight are let land first, or
+ * fenced, so that also holds: no byte moves after.
  * close: frees; -EBUSY until wait has a result.
- * A peer that says nothing on any rail for peer_timeout_ms is dead, and its batches end with
- * -EHOSTUNREACH when nothing of them is in flight any more. One operation has no deadline yet: a
- * batch whose completion is lost goes on for ever, and only the caller's timeout tells.
+ * A piece that fails, or is overdue while the peer answers on other rails, goes over another rail.
+ * A batch fails only when a peer of its is dead (-EHOSTUNREACH, the log names it): when nothing was
+ * heard of it on any rail for peer_timeout_ms. A timeout of the batch's own is the caller's: wait
+ * with it, cancel, wait. doc/protocol.md says how, and why it holds.
  */
 KVR_API int kvr_request_wait(struct kvr_request *, int timeout_ms);
 KVR_API int kvr_request_cancel(struct kvr_request *);
 KVR_API int kvr_request_close(struct kvr_request *);
 
-/* Waits until counter >= at_least. Its value goes to *value (may be NULL), also with -ETIMEDOUT,
- * and with -EHOSTUNREACH: a peer that has moved this counter is dead. That stays so for this
- * counter, also where other peers move it. */
+/* Waits until counter >= at_least. Its value goes to *value (may be NULL), also with an error:
+ * -ETIMEDOUT, or -EHOSTUNREACH when a peer that has moved it before is dead. */
 KVR_API int kvr_counter_wait(struct kvr *, uint32_t counter, uint64_t at_least, int timeout_ms,
                              uint64_t *value);
 
+/*
+ * How a rank keeps its paged KV cache. Byte 0 of (layer, part, block, token, head) is at
+ *
+ *     offset + layer * layer_stride + part * part_stride + block * block_stride
+ *            + token * token_stride + head * head_stride
+ *
+ * of the region with the index
+ *
+ *     layer * layer_regions + part * part_regions
+ *
+ * where layers and heads are counted from the first one that is held here, tokens within their
+ * block. The strides may nest in any order that has tokens within blocks (NHD, HND, layers within a
+ * block, K and V together or apart), with gaps, but nothing may overlap. A stride of which there is
+ * only one is not looked at. Where a head's bytes do not lie together, its pieces may be called
+ * heads.
+ *
+ * What one token takes here is
+ *
+ *     layers * parts * heads * head_bytes
+ *
+ * which for a whole model comes to
+ *
+ *     K and V (MHA, GQA, MQA)  2 * layers * KV heads * head_dim * element size
+ *     MLA                      layers * (kv_lora_rank + qk_rope_head_dim) * element size
+ *
+ * A tensor-parallel rank of n holds 1/n of the former, down to one head; of MLA all.
+ */
+struct kvr_layout {
+	size_t size;
+	uint32_t first_layer, layers; /* of the model, held here: a pipeline stage's */
+	uint32_t parts;               /* 2: K and V; 1: MLA's latent, or one of both alone */
+	uint32_t first_head, heads;   /* of the model's KV heads, held here */
+	uint32_t head_bytes;          /* of a token's head in one part; MLA: the latent */
+	uint32_t blocks;              /* there are */
+	uint32_t block_tokens;        /* in each */
+	/* Of so many ranks that hold these same heads and layers, this is number `copy`. copies 0:
+	 * it is the only one. */
+	uint32_t copies, copy;
+	/* 0 and 0: all in one region; 1 and 0: one for each layer; 0 and 1: one for K, one for V;
+	 * 2 and 1: K, V, K, V, ... */
+	uint32_t layer_regions, part_regions;
+	uint64_t offset, layer_stride, part_stride, block_stride, token_stride, head_stride;
+};
+
+/*
+ * The bytes that the largest region of the layout must have. Negative as for every call that takes
+ * a layout; the log names the field: -EINVAL (zero; strides by which something overlaps; two layers
+ * or parts in one region; copy), -EOVERFLOW (beyond 2^63 - 1 bytes), -E2BIG (unknown tail).
+ */
+KVR_API ssize_t kvr_layout_bytes(const struct kvr_layout *);
+
+/*
+ * Sets the strides for a cache without gaps. order: l, p, b, t and h, for layer, part, block, token
+ * and head, from the outermost to the innermost: "lpbth" is [layer][K or V][block][token][head].
+ * Without l where layers have regions of their own, without p where parts have. -EINVAL: order.
+ */
+KVR_API int kvr_layout_pack(struct kvr_layout *, const char *order);
+
+/*
+ * Sets first_head, heads, copies and copy for tensor-parallel rank `rank` of `ranks`, as inference
+ * engines cut a model with `heads` KV heads: evenly, and where there are more ranks than heads,
+ * neighbours hold the same one. MLA has one head. -EINVAL: neither number divides the other.
+ */
+KVR_API int kvr_layout_shard(struct kvr_layout *, uint32_t heads, uint32_t ranks, uint32_t rank);
+
+/*
+ * Whether the n sources together hold all that `to` wants: each of its heads, in each of its
+ * layers, once, or as copies 0 to copies - 1. -EINVAL names the first head and layer that is
+ * missing or is there twice: then some plans would move too little or the same bytes twice.
+ */
+KVR_API int kvr_layout_cover(const struct kvr_layout *to, const struct kvr_layout *sources,
+                             size_t n);
+
+enum kvr_direction { KVR_WRITE, KVR_READ };
+
+/* What to move of a request: tokens, counted from its beginning, and layers of the model. */
+struct kvr_pages {
+	size_t size;
+	/* Block tables, from the request's first token on: token t is in entry t / block_tokens. No
+	 * block twice where bytes go to. */
+	const uint32_t *local_blocks, *remote_blocks;
+	size_t local_count, remote_count; /* entries */
+	uint64_t first_token, tokens;     /* first_token > 0: a prefix is there already */
+	uint32_t first_layer, layers;     /* layers 0: all that both sides hold */
+	uint32_t turn; /* any number that all ranks agree on, such as the request's: see below */
+};
+
+/*
+ * A plan turns one layout into another: what one rank's cache has and another's wants, for as many
+ * requests as there are. It moves the heads and layers that both hold; a plan between ranks that
+ * have none in common is a plan of nothing. Of sources that hold copies of the same heads, number
+ * (the destination's copy + turn) % copies gives them: every destination gets every byte once, and
+ * the sources share the work.
+ *
+ * Needs no context and no peer; both layouts are copied. direction: whether bytes go from local to
+ * remote (KVR_WRITE) or from remote to local. -EINVAL: parts or head_bytes differ; and as
+ * kvr_layout_bytes.
+ */
+KVR_API int kvr_plan_open(const struct kvr_layout *local, const struct kvr_layout *remote,
+                          enum kvr_direction direction, struct kvr_plan **out);
+KVR_API void kvr_plan_close(struct kvr_plan *);
+
+/*
+ * The ops of a request, for kvr_write or kvr_read; fills at most max of them, and returns how many
+ * there are, 0 where this pair of ranks has nothing to move. local and remote: the regions in the
+ * order that the layouts give them; not looked at, nor is ops, where max is 0.
+ *
+ * Runs that touch on both sides are one run, if the tables name their blocks one after the other,
+ * upwards or downwards; runs of one length at one distance are one op. Ops of several plans may go
+ * into one kvr_write; beyond its limit of pieces, take fewer layers or tokens at a time.
+ *
+ * Nothing is allocated. Errors, which the log explains with the field's name: -EINVAL (a table is
+ * missing or too short, no tokens, a region is NULL), -ERANGE (a block outside of the cache),
+ * -EOVERFLOW, -E2BIG (unknown tail).
+ */
+KVR_API ssize_t kvr_plan_ops(const struct kvr_plan *, struct kvr_region *const *local,
+                             struct kvr_remote *const *remote, const struct kvr_pages *,
+                             struct kvr_op *ops, size_t max);
+
+/* The bytes that these ops move; 0: none, so that a destination knows which sources it waits for,
+ * each moving a counter once. The tables are not looked at, and may be NULL. Errors as above. */
+KVR_API ssize_t kvr_plan_bytes(const struct kvr_plan *, const struct kvr_pages *);
+
+/*
+ * Collective resharding: kvr_reshard moves a set of requests from the caches of some ranks into
+ * those of others, each rank with a layout and block tables of its own.
+ */
+enum kvr_role { KVR_BYSTANDER, KVR_SOURCE, KVR_DESTINATION };
+
+/* What a rank brings; a bystander neither layout nor regions. */
+struct kvr_cache {
+	size_t size;
+	enum kvr_role role;
+	const struct kvr_layout *layout;
+	struct kvr_region *const *regions; /* as the layout counts them */
+};
+
+/* What came of it at one rank. */
+struct kvr_resharded {
+	uint64_t bytes_written, bytes_received;
+	uint64_t ops;         /* written */
+	uint64_t nanoseconds; /* since all ranks were ready, until it had written all */
+};
+
+/*
+ * Collective, over all ranks of the bootstrap. requests: n of them, with this rank's block tables
+ * as local_blocks; the remote tables are not looked at. Sources and destinations pass the same n,
+ * first_token, tokens, first_layer, layers and turn, bystanders n = 0. Each source writes what its
+ * turns are, a bounded number of writes at a time; no counter moves. all: NULL, or where to put
+ * what came of it at each rank.
+ *
+ * Returns the same at every rank, unless one died: 0 when all bytes are where they belong. Before
+ * anything is moved: the errors of kvr_layout_cover, kvr_plan_open and kvr_plan_ops at any rank;
+ * -EINVAL where ranks do not pass the same. The log of the rank where it happened tells more.
+ */
+KVR_API int kvr_reshard(struct kvr *, const struct kvr_cache *mine,
+                        const struct kvr_pages *requests, size_t n, struct kvr_resharded *all);
+
 struct kvr_stats {
 	size_t size;
-	uint64_t bytes_written, bytes_read; /* completed pieces, counted at the initiator */
-	uint64_t pieces;                    /* completed, both kinds */
-	uint64_t arrivals;                  /* pieces that peers wrote here */
-	uint64_t errors;                    /* failed pieces and messages */
+	/* Completed pieces, counted at the rank that moves them: writes that are pulled are read by
+	 * their targets. */
+	uint64_t bytes_written, bytes_read;
+	uint64_t pieces;   /* completed, both kinds */
+	uint64_t arrivals; /* pieces that peers wrote here */
+	uint64_t errors;   /* failed pieces and messages */
+	uint64_t retries;  /* pieces given up here, which went over other rails */
+	uint64_t resets;   /* of the rail's endpoint */
 };
 
 /* Of one rail; of all for rail -1. */

@@ -42,6 +42,13 @@ static int make_address(struct kvr *kvr, int *status, const char *why)
 	return n < 0 ? (int)n : 0;
 }
 
+void bootstrap_renew_address(struct kvr *kvr)
+{
+	int status = 0;
+
+	make_address(kvr, &status, NULL);
+}
+
 /* What one rank said of itself: 0, or why no job can be made with it. */
 static int check_rank(const struct kvr *kvr, int rank, const uint8_t *blob,
                       struct wire_address *out)

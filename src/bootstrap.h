@@ -10,4 +10,7 @@
  * logged, with that rank's number. Writes kvr->address. */
 int bootstrap_exchange(struct kvr *, const struct kvr_bootstrap *, int status, const char *why);
 
+/* A rail's endpoint has changed: kvr->address says so from now on. */
+void bootstrap_renew_address(struct kvr *);
+
 #endif

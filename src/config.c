@@ -16,6 +16,7 @@ enum setting_id {
 	QUEUE_DEPTH,
 	COUNTERS,
 	PEER_TIMEOUT,
+	WRITE_MODE,
 	LOG_LEVEL
 };
 
@@ -38,6 +39,9 @@ static const struct setting {
 	[COUNTERS] = {"KVR_COUNTERS", "number", "1024", 1, 1u << 20, "arrival counters"},
 	[PEER_TIMEOUT] = {"KVR_PEER_TIMEOUT", "ms", "5000", 100, 3600000,
                           "silence after which a peer from which something is wanted is dead"},
+	[WRITE_MODE] = {"KVR_WRITE_MODE", "text", "auto", 0, 0,
+                        "who moves the bytes of a write: push (its initiator), pull (its target "
+                        "reads them), auto (pull where the provider only imitates writes)"},
 	[LOG_LEVEL] = {"KVR_LOG", "number", "1", 0, 3,
                        "what goes to standard error: 0 errors, 1 warnings, 2 information, "
                        "3 detail"},
@@ -110,6 +114,31 @@ static int load_text(enum setting_id id, const char *option, char *out, size_t l
 	return 0;
 }
 
+static int load_write_mode(int option, enum kvr_write_mode *out)
+{
+	static const char *const names[] = {
+		[KVR_AUTO] = "auto", [KVR_PUSH] = "push", [KVR_PULL] = "pull"};
+	const char *text = setting_value(WRITE_MODE);
+
+	if (option > KVR_AUTO && option <= KVR_PULL) {
+		*out = option;
+		return 0;
+	}
+	for (int i = KVR_AUTO; !option && i <= KVR_PULL; i++) {
+		if (!strcmp(text, names[i])) {
+			*out = i;
+			return 0;
+		}
+	}
+	if (option)
+		log_error("kvr_options.write_mode is %d: KVR_AUTO, KVR_PUSH or KVR_PULL is wanted",
+		          option);
+	else
+		log_error("environment %s: \"%s\" is none of auto, push, pull",
+		          settings[WRITE_MODE].name, text);
+	return -EINVAL;
+}
+
 /* Copies what the caller's version of the struct has; a newer caller's extra must be zero. */
 static int load_options(const struct kvr_options *user, struct kvr_options *out)
 {
@@ -157,7 +186,8 @@ int config_load(const struct kvr_options *user, struct config *out)
 	    (rc = load_number(WINDOW_BYTES, 0, &out->window_bytes)) ||
 	    (rc = load_number(QUEUE_DEPTH, options.queue_depth, &depth)) ||
 	    (rc = load_number(COUNTERS, options.counters, &counters)) ||
-	    (rc = load_number(PEER_TIMEOUT, options.peer_timeout_ms, &timeout)))
+	    (rc = load_number(PEER_TIMEOUT, options.peer_timeout_ms, &timeout)) ||
+	    (rc = load_write_mode(options.write_mode, &out->write_mode)))
 		return rc;
 	out->queue_depth = depth;
 	out->counters = counters;

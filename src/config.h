@@ -12,6 +12,7 @@ struct config {
 	uint64_t window_bytes; /* in flight per rail, but one piece always may be */
 	uint32_t queue_depth;  /* pieces in flight per rail */
 	uint32_t counters;
+	enum kvr_write_mode write_mode;
 	uint32_t peer_timeout_ms; /* of silence, until a peer is taken for dead */
 };
 

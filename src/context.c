@@ -115,6 +115,7 @@ static int place_rails(struct kvr *kvr, const struct fabric_list *list)
 	kvr->rails = calloc(list->count, sizeof(*kvr->rails));
 	for (unsigned int r = 0; kvr->rails && r < list->count; r++) {
 		rail = &kvr->rails[r];
+		rail->index = r;
 		memcpy(rail->name, list->offers[r].name, sizeof(rail->name));
 		memcpy(rail->pci, list->offers[r].pci, sizeof(rail->pci));
 		rail->bits_per_second = list->offers[r].bits_per_second;
@@ -124,6 +125,17 @@ static int place_rails(struct kvr *kvr, const struct fabric_list *list)
 	topology_close(topology);
 	kvr->rail_count = kvr->rails ? list->count : 0;
 	return kvr->rails ? 0 : -ENOMEM;
+}
+
+static void choose_write_mode(struct kvr *kvr)
+{
+	size_t len = strlen(kvr->why);
+
+	kvr->pulls = kvr->config.write_mode == KVR_PULL;
+	if (kvr->config.write_mode == KVR_AUTO && kvr->fabric->prefers_reads)
+		kvr->pulls = kvr->fabric->prefers_reads(kvr->rails[0].nic);
+	if (kvr->pulls)
+		snprintf(kvr->why + len, sizeof(kvr->why) - len, "; targets read what is written");
 }
 
 /* Everything that can fail on this rank alone. */
@@ -151,6 +163,8 @@ static int open_local(struct kvr *kvr, const struct kvr_options *options, char w
 		rc = place_rails(kvr, &list);
 	if (!rc)
 		rc = open_rails(kvr, &list, why);
+	if (!rc)
+		choose_write_mode(kvr);
 	kvr->fabric->list_close(&list);
 	return rc;
 }
@@ -175,6 +189,7 @@ static struct kvr *make_context(const struct kvr_bootstrap *bootstrap,
 	ck_stack_init(&kvr->submitted);
 	TAILQ_INIT(&kvr->active);
 	TAILQ_INIT(&kvr->spare_notes);
+	TAILQ_INIT(&kvr->regions);
 	return kvr;
 }
 
@@ -259,14 +274,6 @@ static void name_who_stays(struct kvr *kvr)
 			          peer_name(kvr->peers[i], name), CLOSE_TIMEOUT_MS / 1000);
 }
 
-static void say_bye(struct kvr *kvr, struct peer *peer)
-{
-	if (peer->state == PEER_IDLE || peer->state == PEER_DEAD || peer->bye_sent)
-		return;
-	if (!control_note(kvr, peer, &(struct wire_message){.type = WIRE_BYE}))
-		peer->bye_sent = true;
-}
-
 int kvr_close(struct kvr *kvr)
 {
 	struct wait wait = {.ready = all_peers_over,
@@ -281,9 +288,10 @@ int kvr_close(struct kvr *kvr)
 		return -EBUSY;
 	}
 	pthread_mutex_lock(&kvr->engine);
+	kvr->closing = true;
 	for (uint32_t i = 0; i < kvr->peer_count; i++)
 		if (kvr->peers[i])
-			say_bye(kvr, kvr->peers[i]);
+			peer_say_bye(kvr, kvr->peers[i]);
 	pthread_mutex_unlock(&kvr->engine);
 	rc = progress_until(kvr, &wait);
 	if (rc)
@@ -341,7 +349,7 @@ int kvr_peer_remove(struct kvr *kvr, int index)
 	peer = index >= kvr->nranks && (uint32_t)index < kvr->peer_count ? kvr->peers[index] : NULL;
 	if (peer && !peer->remotes) {
 		peer->remotes++; /* keeps it until the end of this call */
-		say_bye(kvr, peer);
+		peer_say_bye(kvr, peer);
 	} else if (peer) {
 		pthread_mutex_unlock(&kvr->engine);
 		return -EBUSY;
@@ -387,6 +395,7 @@ int kvr_rail_get(const struct kvr *kvr, int r, struct kvr_rail *out)
 	memcpy(rail.name, kvr->rails[r].name, sizeof(rail.name));
 	memcpy(rail.pci, kvr->rails[r].pci, sizeof(rail.pci));
 	rail.numa_node = kvr->rails[r].numa_node;
+	rail.state = kvr->rails[r].paths_out != 0;
 	rail.bits_per_second = kvr->rails[r].bits_per_second;
 	return copy_sized(out, &rail, sizeof(rail));
 }
@@ -405,6 +414,8 @@ static void add_stats(struct kvr_stats *sum, const struct kvr_stats *more)
 	sum->pieces += more->pieces;
 	sum->arrivals += more->arrivals;
 	sum->errors += more->errors;
+	sum->retries += more->retries;
+	sum->resets += more->resets;
 }
 
 int kvr_stats_get(const struct kvr *kvr, int r, struct kvr_stats *out)

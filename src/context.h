@@ -5,6 +5,7 @@
 
 #include "collective.h"
 #include "config.h"
+#include "memory.h"
 #include "peer.h"
 #include "rail.h"
 #include <ck_stack.h>
@@ -27,6 +28,8 @@ struct kvr {
 	_Atomic bool *orphaned;    /* for each counter, whether a peer that moved it is dead */
 	_Atomic uint32_t children; /* regions, remotes and requests that are open */
 	_Atomic uint64_t next_key; /* for providers that make none */
+	_Atomic uint64_t next_region;
+	bool pulls; /* this rank's writes are read by the target, see pull.h */
 
 	ck_stack_t submitted;       /* requests, from any thread */
 	_Atomic bool cancel_wanted; /* some request was cancelled */
@@ -35,12 +38,16 @@ struct kvr {
 	pthread_mutex_t engine;
 	int64_t now;         /* ns; when this pass began, see control.h */
 	int64_t clock;       /* clock_now() then */
+	bool renew_wanted;   /* by some rail */
+	bool closing;        /* who greets us is told so */
+	int64_t check_at;    /* ns; when to look again for pieces that are overdue */
 	int64_t watch_at;    /* ns; when to look again for peers whom somebody waits for */
 	struct peer **peers; /* nranks of the bootstrap, then guests; a removed one is NULL */
 	uint32_t peer_count, peer_room;
 	TAILQ_HEAD(, peer) active;
 	struct peer *lane_owner[LANES];
 	uint32_t next_rail;
+	TAILQ_HEAD(, kvr_region) regions;
 	struct note_queue spare_notes;
 	struct collective collective;
 };

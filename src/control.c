@@ -2,16 +2,21 @@
  * Control messages to one peer: each is sent until it is acknowledged, and handled once. */
 #include "control.h"
 #include "context.h"
+#include "failover.h"
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define MS             1000000ll
 #define RESEND         (10 * MS) /* after the first try; then twice as long, ... */
 #define RESEND_DOUBLES 5         /* ... so many times */
 #define ACK_DELAY      (1 * MS)  /* something else may carry it */
 #define PING_INTERVAL  (50 * MS)
+#define SENDS_TO_ONE   8 /* peer, of a rail's 32: one that is silent is not to have all */
+#define CUT_OFF        (1000 * MS)
+#define TURN_INTERVAL  (250 * MS)
 #define ERRORS_BAD     3           /* in a row, of a rail that nothing gets through */
-#define ERRORS_SILENCE (1000 * MS) /* errors on all rails, and silence for that long: dead */
+#define ERRORS_SILENCE (1000 * MS) /* while closing, with errors on all rails */
 
 int control_note(struct kvr *kvr, struct peer *peer, const struct wire_message *message)
 {
@@ -30,9 +35,28 @@ int control_note(struct kvr *kvr, struct peer *peer, const struct wire_message *
 	return 0;
 }
 
+int control_note_copy(struct kvr *kvr, struct peer *peer, const struct wire_message *message)
+{
+	struct wire_message own = *message;
+	void *copy = malloc(message->body_len);
+	int rc;
+
+	if (!copy)
+		return -ENOMEM;
+	memcpy(copy, message->body, message->body_len);
+	own.body = copy;
+	rc = control_note(kvr, peer, &own);
+	if (rc)
+		free(copy);
+	else
+		TAILQ_LAST(&peer->outbox, note_queue)->copy = copy;
+	return rc;
+}
+
 static void recycle(struct kvr *kvr, struct peer *peer, struct note_queue *queue, struct note *note)
 {
 	peer->bodies -= note->message.body_len != 0;
+	free(note->copy);
 	TAILQ_REMOVE(queue, note, link);
 	TAILQ_INSERT_HEAD(&kvr->spare_notes, note, link);
 }
@@ -46,6 +70,18 @@ void control_drop(struct kvr *kvr, struct peer *peer)
 	while ((note = TAILQ_FIRST(&peer->unacknowledged)))
 		recycle(kvr, peer, &peer->unacknowledged, note);
 	peer->owes_at = 0;
+	peer->pongs = 0;
+}
+
+void control_unsay(struct kvr *kvr, struct peer *peer, const struct wire_message *like)
+{
+	struct note *note, *next;
+
+	for (note = TAILQ_FIRST(&peer->outbox); note; note = next) {
+		next = TAILQ_NEXT(note, link);
+		if (note->message.type == like->type && note->message.a == like->a)
+			recycle(kvr, peer, &peer->outbox, note);
+	}
 }
 
 /* The numbers stay in the order: an empty message says as little. */
@@ -55,11 +91,11 @@ void control_drop_bodies(struct peer *peer)
 	struct note *note;
 
 	for (int q = 0; q < 2; q++)
-		TAILQ_FOREACH(note, queues[q], link)
-	if (note->message.type == WIRE_CHUNK && note->message.body_len) {
-		note->message.body_len = 0;
-		peer->bodies--;
-	}
+		for (note = TAILQ_FIRST(queues[q]); note; note = TAILQ_NEXT(note, link))
+			if (note->message.type == WIRE_CHUNK && note->message.body_len) {
+				note->message.body_len = 0;
+				peer->bodies--;
+			}
 }
 
 bool control_is_quiet(const struct peer *peer)
@@ -70,50 +106,90 @@ bool control_is_quiet(const struct peer *peer)
 /* Sends on one rail. An error counts against the rail's path. */
 static int send_on(struct kvr *kvr, struct peer *peer, unsigned int r, struct wire_message *message)
 {
+	struct path *path = &peer->path[r];
 	uint64_t to;
-	int rc = peer_address(kvr, peer, r, &to);
+	int rc;
 
+	if (path->fresh_sends >= SENDS_TO_ONE)
+		return -EAGAIN;
+	rc = peer_address(kvr, peer, r, &to);
 	if (rc) {
-		peer->path[r].errors += ERRORS_BAD;
+		path->errors += ERRORS_BAD;
 		return rc;
 	}
 	message->to = peer->index_there;
 	message->instance = kvr->instance;
 	message->got = peer->channel.theirs;
-	rc = rail_send(&kvr->rails[r], message, to, peer);
-	if (!rc)
+	rc = rail_send(&kvr->rails[r], message, to, peer, path->turns, kvr->now);
+	if (!rc) {
+		path->sends++;
+		path->fresh_sends++;
 		peer->sends_in_flight++;
-	else if (rc != -EAGAIN)
-		peer->path[r].errors++;
+	} else if (rc != -EAGAIN)
+		path->errors++;
 	return rc;
 }
 
-/* Sends on the first rail that takes it, from `first` on, better ones before bad ones. */
+static bool is_bad(const struct path *path)
+{
+	return path->health.out || path->errors + path->missed >= ERRORS_BAD ||
+	       path->fresh_sends >= SENDS_TO_ONE;
+}
+
+/* Sends on the first rail that takes it, from `first` on, better ones before bad ones: which one
+ * that was; or -EAGAIN, if some rail may take it later; or another error. */
 static int send_anywhere(struct kvr *kvr, struct peer *peer, unsigned int first,
                          struct wire_message *message)
 {
 	unsigned int n = kvr->rail_count, r;
-	int rc = -EAGAIN;
+	int rc = 0, error;
 
 	for (unsigned int i = 0; i < 2 * n; i++) {
 		r = (first + i) % n;
-		if ((peer->path[r].errors < ERRORS_BAD) != (i < n))
+		if (is_bad(&peer->path[r]) != (i >= n))
 			continue;
-		rc = send_on(kvr, peer, r, message);
-		if (!rc)
-			break;
+		error = send_on(kvr, peer, r, message);
+		if (!error)
+			return r;
+		if (rc != -EAGAIN)
+			rc = error;
 	}
 	return rc;
+}
+
+/* To another one of the peer's rails. */
+static void turn_path(struct path *path, uint32_t there)
+{
+	if (path->there == there)
+		return;
+	path->there = there;
+	path->address = PEER_NOT_INSERTED;
+	path->turns++;
+	path->fresh_sends = 0;
+}
+
+/* Who has never answered may have just those rails out of order that ours begin with. */
+static void turn_all_paths(const struct kvr *kvr, struct peer *peer)
+{
+	for (unsigned int r = 0; r < kvr->rail_count; r++)
+		turn_path(&peer->path[r], (peer->path[r].there + 1) % peer->rails);
 }
 
 static void send_note(struct kvr *kvr, struct peer *peer, struct note *note)
 {
 	uint32_t doubles = note->tries < RESEND_DOUBLES ? note->tries : RESEND_DOUBLES;
 
-	if (send_anywhere(kvr, peer, peer->index + note->tries, &note->message))
+	int r;
+
+	if (note->tries && peer->state != PEER_UP && !(note->tries % kvr->rail_count))
+		turn_all_paths(kvr, peer);
+	r = send_anywhere(kvr, peer, peer->index + note->tries, &note->message);
+	if (r < 0)
 		return;
+	note->rail = r;
 	peer->owes_at = 0;
-	note->tries++;
+	if (!note->tries++)
+		note->sent_at = kvr->now;
 	note->due = kvr->now + (RESEND << doubles);
 }
 
@@ -137,11 +213,18 @@ static void send_new(struct kvr *kvr, struct peer *peer)
 
 static void send_again(struct kvr *kvr, struct peer *peer)
 {
+	unsigned int last;
+	uint32_t tries;
 	struct note *note;
 
-	TAILQ_FOREACH(note, &peer->unacknowledged, link)
-	if (kvr->now >= note->due)
+	for (note = TAILQ_FIRST(&peer->unacknowledged); note; note = TAILQ_NEXT(note, link)) {
+		if (kvr->now < note->due)
+			continue;
+		last = note->rail;
+		tries = note->tries;
 		send_note(kvr, peer, note);
+		peer->path[last].missed += note->tries > tries;
+	}
 }
 
 static void send_acknowledgement(struct kvr *kvr, struct peer *peer)
@@ -149,8 +232,25 @@ static void send_acknowledgement(struct kvr *kvr, struct peer *peer)
 	struct wire_message message = {.type = WIRE_ACK};
 
 	if (peer->owes_at && kvr->now >= peer->owes_at && peer->index_there != PEER_NOBODY &&
-	    !send_anywhere(kvr, peer, peer->index, &message))
+	    send_anywhere(kvr, peer, peer->index, &message) >= 0)
 		peer->owes_at = 0;
+}
+
+/* Where nothing can be sent now they wait. If the PING had taken the last place for messages, and
+ * so each one that came after it, its path would stay out of use for ever. */
+static void send_pongs(struct kvr *kvr, struct peer *peer)
+{
+	struct wire_message message = {.type = WIRE_PONG};
+
+	for (uint32_t i = 0; i < peer->rails; i++) {
+		if (!(peer->pongs >> i & 1))
+			continue;
+		message.a = i;
+		message.b = peer->there[i].pinged;
+		if (send_anywhere(kvr, peer, message.b, &message) == -EAGAIN)
+			return;
+		peer->pongs &= ~(1u << i);
+	}
 }
 
 static bool is_wanted(const struct kvr *kvr, const struct peer *peer)
@@ -160,12 +260,12 @@ static bool is_wanted(const struct kvr *kvr, const struct peer *peer)
 		return false;
 	return !control_is_quiet(peer) || !TAILQ_EMPTY(&peer->posting) ||
 	       !TAILQ_EMPTY(&peer->awaiting) || !TAILQ_EMPTY(&peer->draining) ||
-	       peer_is_awaited(kvr, peer);
+	       !TAILQ_EMPTY(&peer->pulls) || peer_is_awaited(kvr, peer);
 }
 
 bool control_is_idle(const struct kvr *kvr, const struct peer *peer)
 {
-	return !is_wanted(kvr, peer) && control_is_quiet(peer) && !peer->owes_at;
+	return !is_wanted(kvr, peer) && control_is_quiet(peer) && !peer->owes_at && !peer->pongs;
 }
 
 static bool has_only_errors(const struct kvr *kvr, const struct peer *peer)
@@ -176,17 +276,73 @@ static bool has_only_errors(const struct kvr *kvr, const struct peer *peer)
 	return true;
 }
 
+/* With the rail's address: RAIL may be stuck behind messages that the peer has got and cannot
+ * acknowledge, as it knows none of our rails by the address of today. */
+static void ping(struct kvr *kvr, struct peer *peer, unsigned int r)
+{
+	const struct wire_endpoint *end = &kvr->rails[r].endpoint;
+	struct wire_message message = {.type = WIRE_PING,
+	                               .a = r,
+	                               .b = peer->path[r].there,
+	                               .c = end->epoch,
+	                               .body = end->bytes,
+	                               .body_len = end->len};
+
+	send_on(kvr, peer, r, &message);
+}
+
 /* Asks a silent peer over the next rail; its HELLO is a question in itself. */
 static void ask(struct kvr *kvr, struct peer *peer)
 {
-	struct wire_message message = {.type = WIRE_PING};
-
 	if (kvr->now < peer->ping_at || kvr->now - peer->heard_at < PING_INTERVAL)
 		return;
 	peer->ping_at = kvr->now + PING_INTERVAL;
 	peer->ping_rail = (peer->ping_rail + 1) % kvr->rail_count;
 	if (peer->index_there != PEER_NOBODY)
-		send_on(kvr, peer, peer->ping_rail, &message);
+		ping(kvr, peer, peer->ping_rail);
+}
+
+void control_ask_all(struct kvr *kvr, struct peer *peer)
+{
+	for (unsigned int r = 0; r < kvr->rail_count && peer->state == PEER_UP; r++)
+		ping(kvr, peer, r);
+}
+
+void control_try(struct kvr *kvr, struct peer *peer, unsigned int r)
+{
+	struct path *path = &peer->path[r];
+	uint32_t home = r % peer->rails, other = home + path->tries / 2;
+
+	/* Its usual one and the others in turn. */
+	turn_path(path, path->tries++ % 2 ? other % peer->rails : home);
+	if (peer->state == PEER_UP)
+		ping(kvr, peer, r);
+}
+
+/* Since when something is to get to the peer, be it only that we have heard it. */
+static int64_t owing_since(const struct kvr *kvr, const struct peer *peer)
+{
+	const struct note *oldest = TAILQ_FIRST(&peer->unacknowledged);
+	int64_t since = oldest ? oldest->sent_at : kvr->now;
+
+	if (peer->owes_at && peer->owes_at < since)
+		since = peer->owes_at;
+	if (peer->pongs && peer->pongs_at < since)
+		since = peer->pongs_at;
+	return since;
+}
+
+/* Nothing has got there on any path for a second: the rails that are sound, here and there, need
+ * not be those that our paths join. */
+static void find_way(struct kvr *kvr, struct peer *peer)
+{
+	if (kvr->now < peer->turn_at || kvr->now - owing_since(kvr, peer) < CUT_OFF)
+		return;
+	for (unsigned int r = 0; r < kvr->rail_count; r++)
+		if (!is_bad(&peer->path[r]))
+			return;
+	peer->turn_at = kvr->now + TURN_INTERVAL;
+	turn_all_paths(kvr, peer);
 }
 
 static int check_alive(struct kvr *kvr, struct peer *peer)
@@ -194,18 +350,23 @@ static int check_alive(struct kvr *kvr, struct peer *peer)
 	int64_t bound = kvr->config.peer_timeout_ms * MS, silent;
 	bool lost = has_only_errors(kvr, peer);
 
+	find_way(kvr, peer);
 	if (is_wanted(kvr, peer))
 		ask(kvr, peer);
 	else if (!peer->bye_sent || !(peer->bye_received || lost))
 		peer->heard_at = kvr->now;
 	silent = kvr->now - peer->heard_at;
-	return silent > bound || (silent > ERRORS_SILENCE && lost) ? -EHOSTUNREACH : 0;
+	/* One that is stopped may fail whatever is sent to it; one that has said all is just gone.
+	 */
+	return silent > bound || (silent > ERRORS_SILENCE && lost && peer->bye_sent) ? -EHOSTUNREACH
+	                                                                             : 0;
 }
 
 int control_serve(struct kvr *kvr, struct peer *peer, const struct rail **rail)
 {
 	send_new(kvr, peer);
 	send_again(kvr, peer);
+	send_pongs(kvr, peer);
 	send_acknowledgement(kvr, peer);
 	*rail = &kvr->rails[peer->ping_rail];
 	return check_alive(kvr, peer);
@@ -222,18 +383,40 @@ static void forget_acknowledged(struct kvr *kvr, struct peer *peer)
 	}
 }
 
-bool control_receive(struct kvr *kvr, struct peer *peer, unsigned int r,
-                     const struct wire_message *message)
+static void on_ping(struct kvr *kvr, struct peer *peer, const struct wire_message *message)
 {
-	struct wire_message pong = {
-		.type = WIRE_PONG, .a = message->a, .b = message->b, .c = message->c};
+	if (message->a >= peer->rails || message->b >= kvr->rail_count)
+		return;
+	failover_on_rail(kvr, peer,
+	                 &(struct wire_message){.type = WIRE_RAIL,
+	                                        .a = message->a,
+	                                        .b = message->c,
+	                                        .body = message->body,
+	                                        .body_len = message->body_len});
+	peer->there[message->a].pinged = message->b;
+	if (!peer->pongs)
+		peer->pongs_at = kvr->now;
+	peer->pongs |= 1u << message->a;
+	peer_activate(kvr, peer);
+}
 
+/* Of the path that the question went by: the answer may come by another, which may be no good for
+ * what goes out. */
+static void on_pong(struct kvr *kvr, struct peer *peer, const struct wire_message *message)
+{
+	if (message->a < kvr->rail_count && peer->path[message->a].there == message->b)
+		failover_on_sign(kvr, peer, message->a);
+}
+
+bool control_receive(struct kvr *kvr, struct peer *peer, const struct wire_message *message)
+{
 	peer->heard_at = kvr->now;
-	peer->path[r].errors = 0;
+	if (message->type == WIRE_PONG)
+		on_pong(kvr, peer, message);
 	channel_acknowledge(&peer->channel, &message->got);
 	forget_acknowledged(kvr, peer);
 	if (message->type == WIRE_PING)
-		send_on(kvr, peer, r, &pong);
+		on_ping(kvr, peer, message);
 	if (!wire_is_numbered(message->type))
 		return false;
 	/* Whose body it was waits for it. */
@@ -243,17 +426,32 @@ bool control_receive(struct kvr *kvr, struct peer *peer, unsigned int r,
 	return channel_receive(&peer->channel, message->number);
 }
 
-void control_on_sent(struct kvr *kvr, struct peer *peer, unsigned int r, int error)
+void control_on_reset(struct peer *peer, unsigned int r)
 {
-	struct note *note;
+	peer->sends_in_flight -= peer->path[r].sends;
+	peer->path[r].sends = peer->path[r].fresh_sends = 0;
+	peer->path[r].address = PEER_NOT_INSERTED;
+}
 
+void control_on_sent(struct kvr *kvr, const struct flight *flight, unsigned int r, int error)
+{
+	struct peer *peer = flight->peer;
+	struct path *path = &peer->path[r];
+	struct note *note;
+	int64_t due;
+
+	path->sends--;
+	path->fresh_sends -= flight->turn == path->turns;
 	peer->sends_in_flight--;
-	if (!error)
+	if (!error) {
+		path->errors = path->missed = 0;
 		return;
+	}
 	/* Which message it was does not matter: a moment later all go again. */
-	peer->path[r].errors++;
-	TAILQ_FOREACH(note, &peer->unacknowledged, link)
-	if (note->due > kvr->now + ACK_DELAY)
-		note->due = kvr->now + ACK_DELAY;
+	path->errors++;
+	due = kvr->now + (ACK_DELAY << (path->errors < 6 ? path->errors : 6));
+	for (note = TAILQ_FIRST(&peer->unacknowledged); note; note = TAILQ_NEXT(note, link))
+		if (note->due > due)
+			note->due = due;
 	peer_activate(kvr, peer);
 }

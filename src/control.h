@@ -15,14 +15,28 @@
  * must last until the message is acknowledged (peer->bodies says how many are not). */
 int control_note(struct kvr *, struct peer *, const struct wire_message *);
 
+/* The same, with a copy of the body. */
+int control_note_copy(struct kvr *, struct peer *, const struct wire_message *);
+
+/* Takes back what was noted with this type and `a`, and has not gone. */
+void control_unsay(struct kvr *, struct peer *, const struct wire_message *);
+
+/* Pings the peer over all rails; over one that is out of use, and perhaps to another of its rails.
+ */
+void control_ask_all(struct kvr *, struct peer *);
+void control_try(struct kvr *, struct peer *, unsigned int r);
+
 /* Sends what is due. 0, or why the peer is given up, found on *rail. */
 int control_serve(struct kvr *, struct peer *, const struct rail **rail);
 
-/* A message came on rail r. Whether it is to be handled: is new, and not the channel's own. */
-bool control_receive(struct kvr *, struct peer *, unsigned int r, const struct wire_message *);
+/* A message came. Whether it is to be handled: is new, and not the channel's own. */
+bool control_receive(struct kvr *, struct peer *, const struct wire_message *);
+
+/* Rail r has a new endpoint, which knows no peers; sends on the old one are over. */
+void control_on_reset(struct peer *, unsigned int r);
 
 /* A send on rail r has ended. */
-void control_on_sent(struct kvr *, struct peer *, unsigned int r, int error);
+void control_on_sent(struct kvr *, const struct flight *, unsigned int r, int error);
 
 /* Whether all messages have been acknowledged. */
 bool control_is_quiet(const struct peer *);

@@ -204,3 +204,18 @@ bool lane_is_done(const struct lane *lane, uint32_t first)
 			return lane->batches[i].taken;
 	return false;
 }
+
+uint32_t lane_missing(const struct lane *lane, uint32_t first, uint32_t *numbers, uint32_t max)
+{
+	const struct lane_batch *batch = lane->batches;
+	uint32_t n = 0;
+
+	while (batch < lane->batches + lane->count && batch->first != first)
+		batch++;
+	if (batch == lane->batches + lane->count || batch->taken)
+		return 0;
+	for (uint32_t i = 0; i < batch->count && n < max; i++)
+		if (!bit_get(lane, first + i))
+			numbers[n++] = (first + i) & PIECE_MASK;
+	return n;
+}

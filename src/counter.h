@@ -76,6 +76,9 @@ int lane_lose(struct lane *, uint32_t first, uint32_t count, uint32_t piece);
  * Call it until it returns false after each arrival or END. */
 bool lane_take(struct lane *, struct lane_batch *out);
 
+/* The numbers of a declared batch that have not come: writes at most max, returns how many. */
+uint32_t lane_missing(const struct lane *, uint32_t first, uint32_t *numbers, uint32_t max);
+
 /* Whether the batch that begins with `first` was complete and handed out. */
 bool lane_is_done(const struct lane *, uint32_t first);
 

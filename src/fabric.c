@@ -11,11 +11,22 @@
 #include <rdma/fi_eq.h>
 #include <rdma/fi_errno.h>
 #include <rdma/fi_rma.h>
+#if FI_VERSION(FI_MAJOR_VERSION, FI_MINOR_VERSION) >= FI_VERSION(1, 18)
+#include <rdma/fi_ext.h>
+#endif
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+/* A peer, as our endpoint's address vector knows it. */
+struct target {
+	fi_addr_t messages, memory;
+};
+
+/* Two endpoints: one starts all operations and gets messages; by the other one, the door, peers
+ * write and read. So the door can be replaced at any time: nothing of ours is in flight on it, for
+ * which a provider's fi_close would wait. */
 struct fabric_nic {
 	struct fi_info *info;
 	struct fid_fabric *fabric;
@@ -24,6 +35,11 @@ struct fabric_nic {
 	struct fid_av *av;
 	struct fid_cq *cq;
 	struct fid_ep *ep;
+	struct fid_av *door_av;
+	struct fid_ep *door;
+	struct target *targets;
+	size_t target_count, target_room;
+	size_t cq_size;
 	uint32_t polls; /* that found nothing */
 };
 
@@ -223,21 +239,67 @@ static void close_fid(struct fid *fid)
 		fi_close(fid);
 }
 
+static void close_door(struct fabric_nic *nic)
+{
+	close_fid(nic->door ? &nic->door->fid : NULL);
+	close_fid(nic->door_av ? &nic->door_av->fid : NULL);
+	nic->door = NULL;
+	nic->door_av = NULL;
+}
+
 static void nic_shut(struct fabric_nic *nic)
 {
+	close_door(nic);
 	close_fid(nic->ep ? &nic->ep->fid : NULL);
 	nic->ep = NULL;
 }
 
-static void nic_close(struct fabric_nic *nic)
+static bool is_efa(const struct fabric_nic *nic)
+{
+	return !strcmp(nic->info->fabric_attr->prov_name, "efa");
+}
+
+/* Before 1.18 efa could not say so, and never wrote by the device. */
+static bool nic_prefers_reads(const struct fabric_nic *nic)
+{
+#if FI_VERSION(FI_MAJOR_VERSION, FI_MINOR_VERSION) >= FI_VERSION(1, 18)
+	bool writes = true, reads = true;
+	size_t len = sizeof(bool);
+
+	return is_efa(nic) &&
+	       !fi_getopt(&nic->ep->fid, FI_OPT_ENDPOINT, FI_OPT_EFA_EMULATED_WRITE, &writes,
+	                  &len) &&
+	       !fi_getopt(&nic->ep->fid, FI_OPT_ENDPOINT, FI_OPT_EFA_EMULATED_READ, &reads, &len) &&
+	       writes && !reads;
+#else
+	return is_efa(nic) && efa_devices_read();
+#endif
+}
+
+/* efa's fi_close spins until the device has completed or failed all. */
+static bool nic_shut_waits(const struct fabric_nic *nic)
+{
+	return is_efa(nic);
+}
+
+static void close_endpoint(struct fabric_nic *nic)
 {
 	nic_shut(nic);
 	close_fid(nic->cq ? &nic->cq->fid : NULL);
 	close_fid(nic->av ? &nic->av->fid : NULL);
+	nic->cq = NULL;
+	nic->av = NULL;
+	nic->target_count = 0;
+}
+
+static void nic_close(struct fabric_nic *nic)
+{
+	close_endpoint(nic);
 	close_fid(nic->domain ? &nic->domain->fid : NULL);
 	close_fid(nic->eq ? &nic->eq->fid : NULL);
 	close_fid(nic->fabric ? &nic->fabric->fid : NULL);
 	fi_freeinfo(nic->info);
+	free(nic->targets);
 	free(nic);
 }
 
@@ -260,31 +322,42 @@ static int open_domain(struct fabric_nic *nic, const char *name, char why[FABRIC
 	return 0;
 }
 
-static int open_endpoint(struct fabric_nic *nic, const struct fabric_limits *limits,
-                         const char *name, char why[FABRIC_WHY])
+/* One endpoint per address vector: efa's 1.17. */
+static int open_one(struct fabric_nic *nic, struct fid_av **av, struct fid_ep **ep,
+                    const char **call)
 {
-	/* Arrivals share the queue with our own completions. */
-	struct fi_cq_attr cq = {.size = 4 * (limits->sends + limits->receives),
-	                        .format = FI_CQ_FORMAT_DATA,
-	                        .wait_obj = FI_WAIT_NONE};
-	struct fi_av_attr av = {.type = FI_AV_TABLE};
+	struct fi_av_attr attr = {.type = FI_AV_TABLE};
 	int rc;
 
-	if ((rc = fi_av_open(nic->domain, &av, &nic->av, NULL)))
-		return fail(why, "fi_av_open", name, rc);
+	*call = "fi_av_open";
+	if ((rc = fi_av_open(nic->domain, &attr, av, NULL)))
+		return rc;
+	*call = "fi_endpoint";
+	if ((rc = fi_endpoint(nic->domain, nic->info, ep, NULL)))
+		return rc;
+	*call = "fi_ep_bind";
+	/* Without an event queue efa ends the process on some errors; others need none. */
+	if (is_efa(nic) && (rc = fi_ep_bind(*ep, &nic->eq->fid, 0)))
+		return rc;
+	if ((rc = fi_ep_bind(*ep, &(*av)->fid, 0)) ||
+	    (rc = fi_ep_bind(*ep, &nic->cq->fid, FI_SEND | FI_RECV)))
+		return rc;
+	*call = "fi_enable";
+	return fi_enable(*ep);
+}
+
+static int open_endpoint(struct fabric_nic *nic, const char *name, char why[FABRIC_WHY])
+{
+	struct fi_cq_attr cq = {
+		.size = nic->cq_size, .format = FI_CQ_FORMAT_DATA, .wait_obj = FI_WAIT_NONE};
+	const char *call;
+	int rc;
+
 	if ((rc = fi_cq_open(nic->domain, &cq, &nic->cq, NULL)))
 		return fail(why, "fi_cq_open", name, rc);
-	if ((rc = fi_endpoint(nic->domain, nic->info, &nic->ep, NULL)))
-		return fail(why, "fi_endpoint", name, rc);
-	/* Without an event queue efa ends the process on some errors; others need none. */
-	if (!strcmp(nic->info->fabric_attr->prov_name, "efa") &&
-	    (rc = fi_ep_bind(nic->ep, &nic->eq->fid, 0)))
-		return fail(why, "fi_ep_bind", name, rc);
-	if ((rc = fi_ep_bind(nic->ep, &nic->av->fid, 0)) ||
-	    (rc = fi_ep_bind(nic->ep, &nic->cq->fid, FI_SEND | FI_RECV)))
-		return fail(why, "fi_ep_bind", name, rc);
-	if ((rc = fi_enable(nic->ep)))
-		return fail(why, "fi_enable", name, rc);
+	if ((rc = open_one(nic, &nic->av, &nic->ep, &call)) ||
+	    (rc = open_one(nic, &nic->door_av, &nic->door, &call)))
+		return fail(why, call, name, rc);
 	return 0;
 }
 
@@ -304,8 +377,10 @@ static int nic_open(const struct fabric_offer *offer, const struct fabric_limits
 	/* An efa endpoint at its default sizes costs tens of megabytes. */
 	nic->info->tx_attr->size = at_most(nic->info->tx_attr->size, limits->sends);
 	nic->info->rx_attr->size = at_most(nic->info->rx_attr->size, limits->receives);
+	/* Arrivals share the queue with our own completions. */
+	nic->cq_size = 4 * (limits->sends + limits->receives);
 	if ((rc = open_domain(nic, offer->name, why)) ||
-	    (rc = open_endpoint(nic, limits, offer->name, why))) {
+	    (rc = open_endpoint(nic, offer->name, why))) {
 		nic_close(nic);
 		return rc;
 	}
@@ -313,23 +388,72 @@ static int nic_open(const struct fabric_offer *offer, const struct fabric_limits
 	return 0;
 }
 
-static ssize_t nic_address(struct fabric_nic *nic, void *buf, size_t len)
+/* Registrations belong to the domain and stay as they are. */
+static int nic_reopen(struct fabric_nic *nic)
 {
-	int rc = fi_getname(&nic->ep->fid, buf, &len);
+	char why[FABRIC_WHY];
 
-	return rc ? rc : (ssize_t)len;
+	close_endpoint(nic);
+	return open_endpoint(nic, nic->info->domain_attr->name, why);
 }
 
-static int nic_insert(struct fabric_nic *nic, const void *address, uint64_t *peer)
+static int nic_renew(struct fabric_nic *nic)
 {
-	int rc = fi_av_insert(nic->av, address, 1, peer, 0, NULL);
+	const char *call;
+
+	close_door(nic);
+	return open_one(nic, &nic->door_av, &nic->door, &call);
+}
+
+/* The length of the first name, that name, the door's. */
+static ssize_t nic_address(struct fabric_nic *nic, void *buf, size_t len)
+{
+	uint8_t *bytes = buf;
+	size_t first = len ? len - 1 : 0, second;
+	int rc;
+
+	if ((rc = fi_getname(&nic->ep->fid, bytes + 1, &first)))
+		return rc;
+	second = len - 1 - first;
+	if ((rc = fi_getname(&nic->door->fid, bytes + 1 + first, &second)))
+		return rc;
+	bytes[0] = first;
+	return 1 + first + second;
+}
+
+static int insert_one(struct fabric_nic *nic, const void *address, fi_addr_t *out)
+{
+	int rc = fi_av_insert(nic->av, address, 1, out, 0, NULL);
 
 	return rc == 1 ? 0 : rc < 0 ? rc : -EADDRNOTAVAIL;
 }
 
+static int nic_insert(struct fabric_nic *nic, const void *address, uint64_t *peer)
+{
+	const uint8_t *bytes = address;
+	size_t room = nic->target_room ? 2 * nic->target_room : 16;
+	struct target target, *targets;
+	int rc;
+
+	if ((rc = insert_one(nic, bytes + 1, &target.messages)) ||
+	    (rc = insert_one(nic, bytes + 1 + bytes[0], &target.memory)))
+		return rc;
+	if (nic->target_count == nic->target_room) {
+		targets = realloc(nic->targets, room * sizeof(*targets));
+		if (!targets)
+			return -ENOMEM;
+		nic->targets = targets;
+		nic->target_room = room;
+	}
+	nic->targets[nic->target_count] = target;
+	*peer = nic->target_count++;
+	return 0;
+}
+
 static void nic_remove(struct fabric_nic *nic, uint64_t peer)
 {
-	fi_av_remove(nic->av, &peer, 1, 0);
+	fi_av_remove(nic->av, &nic->targets[peer].messages, 1, 0);
+	fi_av_remove(nic->av, &nic->targets[peer].memory, 1, 0);
 }
 
 static int nic_reg(struct fabric_nic *nic, void *addr, size_t len, uint64_t key,
@@ -370,25 +494,49 @@ static uint64_t nic_base(const struct fabric_nic *nic, const void *addr)
 	return nic->info->domain_attr->mr_mode & FI_MR_VIRT_ADDR ? (uintptr_t)addr : 0;
 }
 
+/* An emulated write is usually done when its bytes are in a buffer of the peer's provider. */
+static int write_delivered(struct fabric_nic *nic, const struct fabric_rma *rma,
+                           struct fabric_op *op)
+{
+	struct iovec iov = {.iov_base = rma->local, .iov_len = rma->len};
+	struct fi_rma_iov to = {.addr = rma->remote, .len = rma->len, .key = rma->key};
+	struct fi_msg_rma message = {
+		.msg_iov = &iov,
+		.desc = &rma->mr->desc,
+		.iov_count = 1,
+		.addr = nic->targets[rma->peer].memory,
+		.rma_iov = &to,
+		.rma_iov_count = 1,
+		.context = op,
+		.data = rma->immediate,
+	};
+
+	return fi_writemsg(nic->ep, &message,
+	                   FI_DELIVERY_COMPLETE | FI_COMPLETION |
+	                           (rma->notify ? FI_REMOTE_CQ_DATA : 0));
+}
+
 static int nic_write(struct fabric_nic *nic, const struct fabric_rma *rma, struct fabric_op *op)
 {
+	if (rma->delivered)
+		return write_delivered(nic, rma, op);
 	if (rma->notify)
 		return fi_writedata(nic->ep, rma->local, rma->len, rma->mr->desc, rma->immediate,
-		                    rma->peer, rma->remote, rma->key, op);
-	return fi_write(nic->ep, rma->local, rma->len, rma->mr->desc, rma->peer, rma->remote,
-	                rma->key, op);
+		                    nic->targets[rma->peer].memory, rma->remote, rma->key, op);
+	return fi_write(nic->ep, rma->local, rma->len, rma->mr->desc,
+	                nic->targets[rma->peer].memory, rma->remote, rma->key, op);
 }
 
 static int nic_read(struct fabric_nic *nic, const struct fabric_rma *rma, struct fabric_op *op)
 {
-	return fi_read(nic->ep, rma->local, rma->len, rma->mr->desc, rma->peer, rma->remote,
-	               rma->key, op);
+	return fi_read(nic->ep, rma->local, rma->len, rma->mr->desc, nic->targets[rma->peer].memory,
+	               rma->remote, rma->key, op);
 }
 
 static int nic_send(struct fabric_nic *nic, const void *buf, size_t len, struct fabric_mr *mr,
                     uint64_t peer, struct fabric_op *op)
 {
-	return fi_send(nic->ep, buf, len, mr->desc, peer, op);
+	return fi_send(nic->ep, buf, len, mr->desc, nic->targets[peer].messages, op);
 }
 
 static int nic_recv(struct fabric_nic *nic, void *buf, size_t len, struct fabric_mr *mr,
@@ -449,6 +597,10 @@ const struct fabric_ops fabric_libfabric = {
 	.list_close = nic_list_close,
 	.open = nic_open,
 	.shut = nic_shut,
+	.prefers_reads = nic_prefers_reads,
+	.shut_waits = nic_shut_waits,
+	.reopen = nic_reopen,
+	.renew = nic_renew,
 	.close = nic_close,
 	.address = nic_address,
 	.insert = nic_insert,

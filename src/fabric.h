@@ -10,7 +10,7 @@
 #include <sys/types.h>
 
 #define FABRIC_WHY         256 /* room for one line that says what failed and why */
-#define FABRIC_ADDRESS_MAX 96  /* longest endpoint name among the providers in use (shm) */
+#define FABRIC_ADDRESS_MAX 96  /* two endpoints' names, at the longest those of shm */
 
 struct fabric_nic;
 struct fabric_mr;
@@ -51,6 +51,7 @@ struct fabric_rma {
 	uint64_t remote, key;
 	bool notify; /* writes: raise `immediate` at the peer, after the bytes */
 	uint32_t immediate;
+	bool delivered; /* writes: done means that no byte can land any more */
 };
 
 enum fabric_event_kind {
@@ -82,8 +83,17 @@ struct fabric_ops {
 	int (*open)(const struct fabric_offer *, const struct fabric_limits *,
 	            struct fabric_nic **out, char why[FABRIC_WHY]);
 	/* Ends all operations: nothing of them is sent or lands here any more, nor is reported, and
-	 * their buffers are the caller's again. Then dereg, then close. */
+	 * their buffers are the caller's again. Then reopen; or dereg, then close. */
 	void (*shut)(struct fabric_nic *);
+	/* Whether it imitates writes by messages, but reads by the device. NULL: it does not. */
+	bool (*prefers_reads)(const struct fabric_nic *);
+	/* Whether shut waits for operations in flight, for ever if need be. NULL: it does not. */
+	bool (*shut_waits)(const struct fabric_nic *);
+	/* After shut: a new endpoint, with a new address and no peers; registrations stay. */
+	int (*reopen)(struct fabric_nic *);
+	/* A new address for what peers start: nothing that they wrote or read by the old one lands
+	 * here, or is read from here, any more. */
+	int (*renew)(struct fabric_nic *);
 	void (*close)(struct fabric_nic *);
 	ssize_t (*address)(struct fabric_nic *, void *buf, size_t len);
 	int (*insert)(struct fabric_nic *, const void *address, uint64_t *peer);

@@ -77,6 +77,7 @@ static void fill_descriptor(struct kvr_region *region)
 
 	region->wire = (struct wire_region){
 		.instance = kvr->instance,
+		.id = kvr->next_region++,
 		.len = region->len,
 		.base = kvr->fabric->base(kvr->rails[0].nic, region->addr),
 		.counters = kvr->config.counters,
@@ -114,6 +115,9 @@ int kvr_region_open(struct kvr *kvr, void *addr, size_t len, int cuda_device,
 		return rc;
 	}
 	fill_descriptor(region);
+	pthread_mutex_lock(&kvr->engine);
+	TAILQ_INSERT_HEAD(&kvr->regions, region, link);
+	pthread_mutex_unlock(&kvr->engine);
 	kvr->children++;
 	*out = region;
 	return 0;
@@ -121,12 +125,18 @@ int kvr_region_open(struct kvr *kvr, void *addr, size_t len, int cuda_device,
 
 int kvr_region_close(struct kvr_region *region)
 {
+	struct kvr *kvr = region->kvr;
 	int rc;
 
-	if (region->users)
-		return -EBUSY;
+	pthread_mutex_lock(&kvr->engine);
+	rc = region->users ? -EBUSY : 0;
+	if (!rc)
+		TAILQ_REMOVE(&kvr->regions, region, link);
+	pthread_mutex_unlock(&kvr->engine);
+	if (rc)
+		return rc;
 	rc = deregister_all(region);
-	region->kvr->children--;
+	kvr->children--;
 	free(region);
 	return rc;
 }

@@ -6,14 +6,16 @@
 #include "fabric.h"
 #include "wire.h"
 #include <stdatomic.h>
+#include <sys/queue.h>
 
 struct peer;
 
 struct kvr_region {
 	struct kvr *kvr;
+	TAILQ_ENTRY(kvr_region) link; /* in the context's list */
 	uint8_t *addr;
 	uint64_t len;
-	_Atomic uint32_t users; /* ops of unfinished requests */
+	_Atomic uint32_t users; /* ops of unfinished requests, and of peers' writes */
 	struct wire_region wire;
 	struct fabric_mr *mr[KVR_MAX_RAILS];
 };

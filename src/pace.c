@@ -3,16 +3,14 @@
 #include "pace.h"
 
 #define HALF_LIFE 1e7          /* ns busy, after which history counts half */
+#define SLOW_HALF 250000000ll  /* ns after which half of pace.slowest is forgotten */
 #define FORGET    5000000000ll /* ns without a piece, after which it does not count at all */
 
-void pace_post(struct pace *pace, uint64_t len, int64_t now)
+void pace_begin(struct pace *pace, int64_t now)
 {
-	if (!pace->in_flight) {
-		if (pace->rate > 0 && now - pace->since > FORGET)
-			pace->bytes = pace->busy = pace->rate = 0;
-		pace->since = now;
-	}
-	pace->in_flight += len;
+	if (pace->rate > 0 && now - pace->since > FORGET)
+		pace->bytes = pace->busy = pace->rate = 0;
+	pace->since = now;
 }
 
 void pace_fail(struct pace *pace, uint64_t len, int64_t now)
@@ -21,8 +19,21 @@ void pace_fail(struct pace *pace, uint64_t len, int64_t now)
 	pace->since = now;
 }
 
-void pace_complete(struct pace *pace, uint64_t len, int64_t now)
+int64_t pace_slowest(const struct pace *pace, int64_t now)
 {
+	int64_t ago = now - pace->slowest_at;
+	int64_t halved = ago < 62 * SLOW_HALF ? pace->slowest >> ago / SLOW_HALF : 0;
+
+	return halved - (int64_t)((double)halved * (ago % SLOW_HALF) / (2 * SLOW_HALF));
+}
+
+void pace_complete(struct pace *pace, uint64_t len, int64_t posted, int64_t now)
+{
+	pace->slowest = pace_slowest(pace, now);
+	pace->slowest -= pace->slowest / 64;
+	if (pace->slowest < now - posted)
+		pace->slowest = now - posted;
+	pace->slowest_at = now;
 	pace->in_flight -= len;
 	pace->bytes += (double)len;
 	pace->busy += (double)(now - pace->since);

@@ -17,13 +17,28 @@ struct pace {
 	double bytes, busy; /* completed, over ns; what is long ago counts less and less */
 	int64_t since;      /* ns; in flight and not yet counted from here on */
 	double rate;        /* bytes per ns; 0: no history */
-	bool out;           /* takes nothing, and is not counted on */
+	/* ns from post to completion of the slowest pieces of late, as of slowest_at */
+	int64_t slowest, slowest_at;
+	bool out; /* takes nothing, and is not counted on */
 };
 
+/* The first of those in flight goes. */
+void pace_begin(struct pace *, int64_t now);
+
 /* A piece goes, ends well, or ends otherwise; now in ns. */
-void pace_post(struct pace *, uint64_t len, int64_t now);
-void pace_complete(struct pace *, uint64_t len, int64_t now);
+static inline void pace_post(struct pace *pace, uint64_t len, int64_t now)
+{
+	if (!pace->in_flight)
+		pace_begin(pace, now);
+	pace->in_flight += len;
+}
+
+void pace_complete(struct pace *, uint64_t len, int64_t posted, int64_t now);
 void pace_fail(struct pace *, uint64_t len, int64_t now);
+
+/* See slowest. Half of it is forgotten in 250 ms: after a pause of the peer's, or a slow time, the
+ * next piece that gets lost is not to be waited for as long. */
+int64_t pace_slowest(const struct pace *, int64_t now);
 
 /* What all the rails to a peer do together. Good until pieces end, and not wrong then, but old. */
 struct pace_view {

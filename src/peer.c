@@ -3,6 +3,7 @@
 #include "peer.h"
 #include "context.h"
 #include "control.h"
+#include "failover.h"
 #include "log.h"
 #include <errno.h>
 #include <stdio.h>
@@ -11,8 +12,6 @@
 
 #define NO_LANE UINT32_MAX
 #define LINGER  200000000ll /* ns */
-
-#define NOT_INSERTED UINT64_MAX /* fabric address */
 
 const char *peer_name(const struct peer *peer, char buf[static 96])
 {
@@ -65,9 +64,11 @@ struct peer *peer_add(struct kvr *kvr, const void *address, size_t len, uint64_t
 	peer->index_there = PEER_NOBODY;
 	TAILQ_INIT(&peer->outbox);
 	TAILQ_INIT(&peer->unacknowledged);
+	TAILQ_INIT(&peer->repair);
 	TAILQ_INIT(&peer->posting);
 	TAILQ_INIT(&peer->awaiting);
 	TAILQ_INIT(&peer->draining);
+	TAILQ_INIT(&peer->pulls);
 	kvr->peers[slot] = peer;
 	return peer;
 }
@@ -80,14 +81,17 @@ void peer_free(struct kvr *kvr, struct peer *peer)
 	if (peer->has_lane)
 		kvr->lane_owner[peer->lane_here] = NULL;
 	lane_close(&peer->lane);
-	for (unsigned int r = 0; peer->path && r < kvr->rail_count; r++)
-		if (peer->path[r].address != NOT_INSERTED)
+	for (unsigned int r = 0; peer->path && r < kvr->rail_count; r++) {
+		kvr->rails[r].paths_out -= peer->path[r].health.out;
+		if (peer->path[r].address != PEER_NOT_INSERTED)
 			kvr->fabric->remove(kvr->rails[r].nic, peer->path[r].address);
+	}
 	for (unsigned int r = 0; r < kvr->rail_count; r++)
 		rail_forget(&kvr->rails[r], peer);
 	kvr->peers[peer->index] = NULL;
 	free(peer->fed);
 	free(peer->path);
+	free(peer->there);
 	free(peer->pace);
 	free(peer->address);
 	free(peer);
@@ -126,56 +130,64 @@ static void take_lane(struct kvr *kvr, struct peer *peer)
 	log_warning("all %u lanes are taken: one more peer cannot write to this rank", LANES);
 }
 
-/* Same index on both sides where both have it. */
-static int insert_address(struct kvr *kvr, struct peer *peer, unsigned int r)
+int peer_insert(struct kvr *kvr, struct peer *peer, unsigned int r)
 {
-	struct wire_address address;
-	const struct wire_endpoint *end;
-	uint32_t version;
+	struct path *path = &peer->path[r];
+	const struct wire_endpoint *end = &peer->there[path->there].endpoint;
 	char name[96];
-	int rc = wire_address_decode(peer->address, peer->address_len, &address, &version);
+	int rc = end->len == kvr->rails[r].endpoint.len
+	                 ? kvr->fabric->insert(kvr->rails[r].nic, end->bytes, &path->address)
+	                 : -EADDRNOTAVAIL;
 
-	if (rc)
-		return rc;
-	end = &address.rail[r % address.rails];
-	rc = end->len == kvr->rails[r].endpoint.len
-	             ? kvr->fabric->insert(kvr->rails[r].nic, end->bytes, &peer->path[r].address)
-	             : -EADDRNOTAVAIL;
+	path->epoch = end->epoch;
+	path->met = path->greeting = false;
 	if (rc) {
-		peer->path[r].address = NOT_INSERTED;
+		path->address = PEER_NOT_INSERTED;
 		log_error("rail %s: address of %s is refused: %s", kvr->rails[r].name,
 		          peer_name(peer, name), kvr_strerror(rc));
 	}
 	return rc;
 }
 
-int peer_address(struct kvr *kvr, struct peer *peer, unsigned int r, uint64_t *out)
+static int prepare_rails(const struct kvr *kvr, struct peer *peer)
 {
-	int rc = peer->path[r].address == NOT_INSERTED ? insert_address(kvr, peer, r) : 0;
+	struct wire_address address;
+	uint32_t version;
+	/* Our own may have changed since the bootstrap, and nobody announces it to us. */
+	bool is_self = peer->instance == kvr->instance;
+	int rc = wire_address_decode(is_self ? kvr->address : peer->address,
+	                             is_self ? kvr->address_len : peer->address_len, &address,
+	                             &version);
 
-	*out = peer->path[r].address;
-	return rc;
+	if (rc)
+		return rc;
+	peer->there = calloc(address.rails, sizeof(*peer->there));
+	if (!peer->there)
+		return -ENOMEM;
+	peer->rails = address.rails;
+	for (uint32_t i = 0; i < address.rails; i++)
+		peer->there[i].endpoint = address.rail[i];
+	return 0;
 }
 
-/* What a peer costs only once it is talked to. */
+/* What a peer costs only once it is talked to. Same index on both sides where both have it. */
 static int prepare(struct kvr *kvr, struct peer *peer)
 {
-	struct pace *pace;
-	struct path *path;
+	unsigned int n = kvr->rail_count;
+	int rc;
 
 	if (peer->path)
 		return 0;
-	pace = calloc(kvr->rail_count, sizeof(*pace));
-	path = calloc(kvr->rail_count, sizeof(*path));
-	if (!pace || !path) {
-		free(pace);
-		free(path);
+	if (!peer->there && (rc = prepare_rails(kvr, peer)))
+		return rc;
+	if (!peer->pace && !(peer->pace = calloc(n, sizeof(*peer->pace))))
 		return -ENOMEM;
+	if (!(peer->path = calloc(n, sizeof(*peer->path))))
+		return -ENOMEM;
+	for (unsigned int r = 0; r < n; r++) {
+		peer->path[r].address = PEER_NOT_INSERTED;
+		peer->path[r].there = r % peer->rails;
 	}
-	for (unsigned int r = 0; r < kvr->rail_count; r++)
-		path[r].address = NOT_INSERTED;
-	peer->pace = pace;
-	peer->path = path;
 	take_lane(kvr, peer);
 	return 0;
 }
@@ -230,13 +242,20 @@ struct peer *peer_meet(struct kvr *kvr, const struct wire_message *message)
 	peer = peer_find(kvr, message->instance);
 	if (!peer)
 		peer = peer_add(kvr, message->body, message->body_len, message->instance);
-	return peer && peer->state != PEER_DEAD && !prepare(kvr, peer) ? peer : NULL;
+	if (!peer || peer->state == PEER_DEAD || prepare(kvr, peer))
+		return NULL;
+	/* Also when it is the same HELLO again: its rails may be others by now. */
+	failover_on_address(kvr, peer, &address);
+	return peer;
 }
 
 void peer_on_hello(struct kvr *kvr, struct peer *peer, const struct wire_message *message)
 {
 	learn(kvr, peer, message);
 	greet(kvr, peer, WIRE_WELCOME);
+	failover_introduce(kvr, peer);
+	if (kvr->closing)
+		peer_say_bye(kvr, peer);
 }
 
 void peer_on_welcome(struct kvr *kvr, struct peer *peer, const struct wire_message *message)
@@ -245,13 +264,19 @@ void peer_on_welcome(struct kvr *kvr, struct peer *peer, const struct wire_messa
 		learn(kvr, peer, message);
 }
 
-void peer_settle(struct kvr *kvr, struct peer *peer)
+void peer_say_bye(struct kvr *kvr, struct peer *peer)
 {
-	if (!peer->bye_received || peer->bye_sent || !TAILQ_EMPTY(&peer->posting) ||
-	    !TAILQ_EMPTY(&peer->awaiting) || !TAILQ_EMPTY(&peer->draining))
+	if (peer->state == PEER_IDLE || peer->state == PEER_DEAD || peer->bye_sent)
 		return;
 	if (!control_note(kvr, peer, &(struct wire_message){.type = WIRE_BYE}))
 		peer->bye_sent = true;
+}
+
+void peer_settle(struct kvr *kvr, struct peer *peer)
+{
+	if (peer->bye_received && TAILQ_EMPTY(&peer->posting) && TAILQ_EMPTY(&peer->awaiting) &&
+	    TAILQ_EMPTY(&peer->draining))
+		peer_say_bye(kvr, peer);
 }
 
 void peer_on_bye(struct kvr *kvr, struct peer *peer)
@@ -284,6 +309,10 @@ void peer_die(struct kvr *kvr, struct peer *peer, const struct rail *rail, int e
 		return;
 	control_drop(kvr, peer);
 	peer->state = PEER_DEAD;
+	for (unsigned int r = 0; peer->path && r < kvr->rail_count; r++) {
+		kvr->rails[r].paths_out -= peer->path[r].health.out;
+		peer->path[r].health.out = false;
+	}
 	/* One that has said BYE may be gone before our answer got there. */
 	if (peer->bye_received)
 		return;
@@ -292,12 +321,16 @@ void peer_die(struct kvr *kvr, struct peer *peer, const struct rail *rail, int e
 	          peer_name(peer, name), kvr_strerror(error));
 }
 
-void peer_feed(struct kvr *kvr, struct peer *peer, uint32_t counter)
+int peer_count(struct kvr *kvr, struct peer *peer, uint32_t counter)
 {
+	if (counter >= kvr->config.counters)
+		return -EINVAL;
 	if (!peer->fed)
 		peer->fed = calloc((kvr->config.counters + 63) / 64, sizeof(*peer->fed));
 	if (peer->fed)
 		peer->fed[counter / 64] |= 1ull << counter % 64;
+	atomic_fetch_add_explicit(&kvr->counters[counter], 1, memory_order_release);
+	return 0;
 }
 
 bool peer_is_awaited(const struct kvr *kvr, const struct peer *peer)

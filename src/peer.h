@@ -9,6 +9,7 @@
 #define KVR_PEER_H
 
 #include "counter.h"
+#include "health.h"
 #include "pace.h"
 #include "rail.h"
 #include "transfer.h"
@@ -27,15 +28,38 @@ struct note {
 	TAILQ_ENTRY(note) link;
 	struct wire_message message;
 	uint32_t tries;
-	int64_t due; /* ns; when it is sent again */
+	int64_t sent_at;   /* ns; the first time */
+	int64_t due;       /* ns; when it is sent again */
+	unsigned int rail; /* that it went over */
+	void *copy;        /* of its body, where it is the note's own */
 };
 
 TAILQ_HEAD(note_queue, note);
 
+#define PEER_NOT_INSERTED UINT64_MAX
+
 /* One of our rails' way to the peer. */
 struct path {
 	uint64_t address; /* of the peer's rail, as the fabric names it; see peer_address */
-	uint32_t errors;  /* since it last did something right */
+	uint32_t there;   /* which one that is ... */
+	uint32_t epoch;   /* ... and when */
+	bool met;         /* the endpoints know each other, see transfer.c; else: */
+	bool greeting;    /* ... are being introduced */
+	int64_t greet_at; /* ns; not before */
+	uint32_t tries;   /* while out of use: with other ones of its rails */
+	uint32_t turns;   /* to other ones of its rails */
+	/* Messages in flight; those of them that have gone since the last turn. */
+	uint32_t sends, fresh_sends;
+	/* Messages that failed, or that nothing was heard of, since one got through. */
+	uint32_t errors, missed;
+	struct health health;
+};
+
+/* One of the peer's rails. */
+struct remote_rail {
+	struct wire_endpoint endpoint;
+	uint32_t fence_asked; /* the epoch that we asked for */
+	uint32_t pinged;      /* our rail, by the last PING from there */
 };
 
 struct peer {
@@ -46,9 +70,11 @@ struct peer {
 	size_t address_len;
 
 	_Atomic int state; /* enum peer_state; read without the lock by kvr_write's checks */
-	uint32_t rails;    /* it has */
+	uint32_t rails;    /* it has: */
+	struct remote_rail *there;
 	struct path *path; /* of each of our rails */
 	struct pace *pace; /* likewise */
+	struct health_question question;
 	uint32_t index_there, lane_there;
 	uint32_t lane_here; /* that it writes on */
 	struct lane lane;
@@ -59,17 +85,24 @@ struct peer {
 	struct note_queue outbox, unacknowledged; /* both in the order of their numbers */
 	uint32_t sends_in_flight, bodies;         /* bodies: of notes in both */
 	int64_t owes_at;                          /* ns; when to acknowledge; 0: nothing */
+	uint32_t pongs;                           /* owed to its rails, as bits */
+	int64_t pongs_at;                         /* ns; since when */
 	int64_t heard_at;                         /* ns; or when we began to wait for something */
 	int64_t ping_at;                          /* ns; the next one ... */
 	unsigned int ping_rail;                   /* ... and where */
-	uint64_t *fed;                            /* a bit for each counter that it has moved */
+	int64_t turn_at; /* ns; when all paths may turn again, where none of them gets there */
+	uint64_t *fed;   /* a bit for each counter that it has moved */
 
+	struct transfer_queue repair;   /* those with pieces to post again; in another queue, too */
 	struct transfer_queue posting;  /* the first one is being posted */
 	struct transfer_queue awaiting; /* writes, all posted, in the order of their pieces */
 	struct transfer_queue draining; /* that wait for their last completions only */
 	uint32_t next_piece;            /* of our lane there */
+	uint32_t next_pull;             /* number of our next write that it reads */
+	uint32_t unlisted; /* of those in awaiting, some of whose ops it was not told */
+	TAILQ_HEAD(, pull_batch) pulls; /* its writes that we read */
 	uint64_t left;                  /* bytes not posted yet, of all in posting */
-	int64_t probe_at;               /* ns; when to ask again after the first awaiting one */
+	int64_t probe_at;               /* ns; when to look for awaiting ones to ask after */
 
 	struct pace_view view; /* of pace, at looked_at; ns */
 	int64_t looked_at;
@@ -87,8 +120,16 @@ struct peer *peer_find(struct kvr *, uint64_t instance);
 /* Greets the peer, on first use. */
 int peer_connect(struct kvr *, struct peer *);
 
+int peer_insert(struct kvr *, struct peer *, unsigned int r);
+
 /* Its address on our rail r, inserted on first use: with efa, a rail's first one costs 40 MB. */
-int peer_address(struct kvr *, struct peer *, unsigned int r, uint64_t *out);
+static inline int peer_address(struct kvr *kvr, struct peer *peer, unsigned int r, uint64_t *out)
+{
+	int rc = peer->path[r].address == PEER_NOT_INSERTED ? peer_insert(kvr, peer, r) : 0;
+
+	*out = peer->path[r].address;
+	return rc;
+}
 
 /* Who says HELLO, made known here if it was not; NULL: nobody that we talk to. */
 struct peer *peer_meet(struct kvr *, const struct wire_message *);
@@ -97,6 +138,9 @@ struct peer *peer_meet(struct kvr *, const struct wire_message *);
 void peer_on_hello(struct kvr *, struct peer *, const struct wire_message *);
 void peer_on_welcome(struct kvr *, struct peer *, const struct wire_message *);
 void peer_on_bye(struct kvr *, struct peer *);
+
+/* Nothing of ours will come any more: to one that was talked to. */
+void peer_say_bye(struct kvr *, struct peer *);
 
 /* Answers a BYE once no transfer to the peer is left. */
 void peer_settle(struct kvr *, struct peer *);
@@ -109,8 +153,8 @@ bool peer_is_over(const struct kvr *, const struct peer *);
  * counter that it moved learns so. Its transfers are the caller's to end. */
 void peer_die(struct kvr *, struct peer *, const struct rail *, int error);
 
-/* It has moved a counter. */
-void peer_feed(struct kvr *, struct peer *, uint32_t counter);
+/* A batch of its has arrived: moves the counter. -EINVAL: there is no such one. */
+int peer_count(struct kvr *, struct peer *, uint32_t counter);
 
 /* Whether somebody waits for a counter that it has moved. */
 bool peer_is_awaited(const struct kvr *, const struct peer *);

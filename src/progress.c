@@ -4,14 +4,19 @@
 #include "clock.h"
 #include "context.h"
 #include "control.h"
+#include "failover.h"
 #include "log.h"
+#include "pull.h"
+#include <endian.h>
 #include <errno.h>
 
 #define WATCH_INTERVAL (50 * 1000 * 1000) /* ns */
 #define MAX_STEP       (10 * 1000 * 1000) /* ns that a pass may last, as the engine sees it */
-#define EVENTS         64                 /* per poll of a rail */
-#define IDLE_SPIN      16                 /* passes before the core is given away */
-#define IDLE_NAP       (500 * 1000)       /* ns of idling before it sleeps, shorter first ... */
+#define WANT_MAX       ((WIRE_MESSAGE_MAX - WIRE_HEADER) / 4)
+#define RENEW_POLLS    100
+#define EVENTS         64           /* per poll of a rail */
+#define IDLE_SPIN      16           /* passes before the core is given away */
+#define IDLE_NAP       (500 * 1000) /* ns of idling before it sleeps, shorter first ... */
 #define NAP            (20 * 1000)
 #define IDLE_LONG      (1000 * 1000 * 1000) /* ... then longer */
 #define NAP_LONG       (1000 * 1000)
@@ -20,6 +25,8 @@ static void peer_failed(struct kvr *kvr, struct peer *peer, const struct rail *r
 {
 	peer_die(kvr, peer, rail, error);
 	transfer_abandon_all(kvr, peer);
+	failover_on_death(kvr, peer);
+	pull_on_death(kvr, peer);
 }
 
 /* Moves the counters of the batches that have become complete, and says so to who wrote them. */
@@ -29,16 +36,10 @@ static void complete_batches(struct kvr *kvr, struct peer *peer)
 	int error;
 
 	while (lane_take(&peer->lane, &batch)) {
-		error = 0;
-		if (batch.counter < kvr->config.counters) {
-			peer_feed(kvr, peer, batch.counter);
-			atomic_fetch_add_explicit(&kvr->counters[batch.counter], 1,
-			                          memory_order_release);
-		} else if (batch.counter != KVR_NO_COUNTER)
-			error = EINVAL;
+		error = batch.counter == KVR_NO_COUNTER ? 0 : peer_count(kvr, peer, batch.counter);
 		control_note(
 			kvr, peer,
-			&(struct wire_message){.type = WIRE_DONE, .a = batch.first, .c = error});
+			&(struct wire_message){.type = WIRE_DONE, .a = batch.first, .c = -error});
 	}
 }
 
@@ -55,6 +56,21 @@ static void on_arrival(struct kvr *kvr, struct rail *rail, uint32_t immediate)
 	complete_batches(kvr, peer);
 }
 
+/* The peer asks why there is no DONE. */
+static void note_want(struct kvr *kvr, struct peer *peer, uint32_t first)
+{
+	uint32_t numbers[WANT_MAX], n = lane_missing(&peer->lane, first, numbers, WANT_MAX);
+
+	for (uint32_t i = 0; i < n; i++)
+		numbers[i] = htole32(numbers[i]);
+	if (n)
+		control_note_copy(kvr, peer,
+		                  &(struct wire_message){.type = WIRE_WANT,
+		                                         .a = first,
+		                                         .body = (uint8_t *)numbers,
+		                                         .body_len = 4 * n});
+}
+
 static void on_end(struct kvr *kvr, struct peer *peer, const struct wire_message *message)
 {
 	int rc = lane_declare(&peer->lane, message->a, message->b, message->c);
@@ -64,6 +80,8 @@ static void on_end(struct kvr *kvr, struct peer *peer, const struct wire_message
 		            message->b, message->a);
 	else if (!rc && lane_is_done(&peer->lane, message->a))
 		control_note(kvr, peer, &(struct wire_message){.type = WIRE_DONE, .a = message->a});
+	else if (!rc)
+		note_want(kvr, peer, message->a);
 	complete_batches(kvr, peer);
 }
 
@@ -97,6 +115,24 @@ static void on_peer_message(struct kvr *kvr, struct peer *peer, const struct wir
 		break;
 	case WIRE_CHUNK:
 		collective_on_chunk(kvr, message);
+		break;
+	case WIRE_WANT:
+		transfer_on_want(kvr, peer, message);
+		break;
+	case WIRE_FENCE:
+		failover_on_fence(kvr, peer, message);
+		break;
+	case WIRE_RAIL:
+		failover_on_rail(kvr, peer, message);
+		break;
+	case WIRE_PULL:
+		pull_on_list(kvr, peer, message);
+		break;
+	case WIRE_STOP:
+		pull_on_stop(kvr, peer, message);
+		break;
+	case WIRE_PULLED:
+		transfer_on_done(kvr, peer, message->a, -(int)message->c);
 		break;
 	case WIRE_BYE:
 		peer_on_bye(kvr, peer);
@@ -132,34 +168,22 @@ static void on_message(struct kvr *kvr, const struct rail *rail, const void *buf
 		return;
 	}
 	peer = find_sender(kvr, &message);
-	if (peer && control_receive(kvr, peer, rail - kvr->rails, &message))
+	if (peer && control_receive(kvr, peer, &message))
 		on_peer_message(kvr, peer, &message);
 }
 
 static void on_piece(struct kvr *kvr, struct rail *rail, struct flight *flight, int error)
 {
-	struct transfer *t = flight->transfer;
-	struct pace *pace = &t->peer->pace[rail - kvr->rails];
-	uint32_t piece = flight->piece;
-	char name[96];
+	const struct transfer *t = flight->transfer;
 
-	if (error) {
-		rail->stats.errors++;
-		pace_fail(pace, flight->len, kvr->now);
-		if (!t->error)
-			log_error("rail %s: a piece of %llu bytes for %s failed: %s", rail->name,
-			          (unsigned long long)flight->len, peer_name(t->peer, name),
-			          kvr_strerror(error));
-	} else {
+	if (t && !error && !flight->condemned) {
 		rail->stats.pieces++;
-		pace_complete(pace, flight->len, kvr->now);
 		if (t->request->is_read)
 			rail->stats.bytes_read += flight->len;
 		else
 			rail->stats.bytes_written += flight->len;
 	}
-	rail_release(rail, flight);
-	transfer_on_piece(kvr, t, piece, error);
+	failover_on_piece(kvr, rail, flight, error);
 }
 
 static void on_event(struct kvr *kvr, struct rail *rail, const struct fabric_event *event)
@@ -182,8 +206,10 @@ static void on_event(struct kvr *kvr, struct rail *rail, const struct fabric_eve
 		break;
 	case FLIGHT_SEND:
 		rail_release(rail, flight);
-		if (flight->peer)
-			control_on_sent(kvr, flight->peer, rail - kvr->rails, event->error);
+		if (flight->peer && flight->greets)
+			transfer_on_greeted(kvr, flight->peer, rail, flight, event->error);
+		else if (flight->peer)
+			control_on_sent(kvr, flight, rail->index, event->error);
 		break;
 	case FLIGHT_RECEIVE:
 		if (event->error)
@@ -196,19 +222,35 @@ static void on_event(struct kvr *kvr, struct rail *rail, const struct fabric_eve
 	}
 }
 
-static bool poll_rails(struct kvr *kvr)
+static int poll_rail(struct kvr *kvr, struct rail *rail)
 {
 	struct fabric_event events[EVENTS];
-	bool any = false;
-	int n;
+	int n = rail_poll(rail, events, EVENTS);
 
-	for (unsigned int r = 0; r < kvr->rail_count; r++) {
-		n = rail_poll(&kvr->rails[r], events, EVENTS);
-		for (int i = 0; i < n; i++)
-			on_event(kvr, &kvr->rails[r], &events[i]);
-		any |= n > 0;
-	}
+	for (int i = 0; i < n; i++)
+		on_event(kvr, rail, &events[i]);
+	return n;
+}
+
+static bool poll_rails(struct kvr *kvr)
+{
+	bool any = false;
+
+	for (unsigned int r = 0; r < kvr->rail_count; r++)
+		any |= poll_rail(kvr, &kvr->rails[r]) > 0;
 	return any;
+}
+
+/* What has arrived by an old epoch is seen before the new one begins: or it had to come again. */
+static void renew_rails(struct kvr *kvr)
+{
+	if (!kvr->renew_wanted)
+		return;
+	for (unsigned int r = 0; r < kvr->rail_count; r++)
+		for (int i = 0; kvr->rails[r].renew_wanted && i < RENEW_POLLS; i++)
+			if (!poll_rail(kvr, &kvr->rails[r]))
+				break;
+	failover_renew(kvr);
 }
 
 /* Peers that may never move a counter again for which somebody waits. */
@@ -223,16 +265,22 @@ static void watch_feeders(struct kvr *kvr)
 			peer_activate(kvr, kvr->peers[i]);
 }
 
-/* Sends waiting messages, and takes off the list who has nothing more to do. */
+/* Sends waiting messages, and takes off the list who has nothing more to do. Another peer is first
+ * each time: one that is silent would else take each place that becomes free. */
 static void serve_peers(struct kvr *kvr)
 {
 	const struct rail *rail;
-	struct peer *peer, *next;
+	struct peer *peer = TAILQ_FIRST(&kvr->active), *next;
 	int rc;
 
+	if (peer && TAILQ_NEXT(peer, link)) {
+		TAILQ_REMOVE(&kvr->active, peer, link);
+		TAILQ_INSERT_TAIL(&kvr->active, peer, link);
+	}
 	for (peer = TAILQ_FIRST(&kvr->active); peer; peer = next) {
 		next = TAILQ_NEXT(peer, link);
-		transfer_probe(kvr, peer, kvr->now);
+		transfer_probe(kvr, peer);
+		pull_list(kvr, peer);
 		rc = control_serve(kvr, peer, &rail);
 		if (rc)
 			peer_failed(kvr, peer, rail, rc);
@@ -311,6 +359,8 @@ bool progress_pass(struct kvr *kvr)
 	any = transfer_accept(kvr);
 	cancel_wanted(kvr);
 	any |= poll_rails(kvr);
+	renew_rails(kvr);
+	failover_check(kvr);
 	watch_feeders(kvr);
 	serve_peers(kvr);
 	return post_pieces(kvr) || any;

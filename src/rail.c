@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * One NIC: its endpoint, what is in flight on it, and its buffers for control messages. */
 #include "rail.h"
+#include "clock.h"
 #include "log.h"
 #include <errno.h>
 #include <numa.h>
@@ -11,6 +12,7 @@
 
 #define SENDS    32 /* control messages in flight */
 #define RECEIVES 32 /* control messages a burst may bring before we poll */
+#define DRAIN_NS (200 * 1000 * 1000)
 
 /* What the provider's own queues must hold besides: acknowledgements, emulated writes in pieces of
  * its own. At 256 entries an efa endpoint costs half of what it does at its default size. */
@@ -34,27 +36,38 @@ static void fill_list(struct rail *rail, struct flight_list *list, enum flight_k
 	SLIST_INIT(list);
 	for (uint32_t i = 0; i < n; i++) {
 		flights[i].kind = kind;
+		flights[i].ended = true;
 		if (kind != FLIGHT_PIECE)
 			flights[i].buffer =
-				rail->slab +
-				(&flights[i] - rail->flights - rail->depth) * WIRE_MESSAGE_MAX;
+				rail->slab + (&flights[i] - rail->flights - rail_flights(rail)) *
+						     WIRE_MESSAGE_MAX;
 		SLIST_INSERT_HEAD(list, &flights[i], link);
 	}
+}
+
+static void fill_messages(struct rail *rail)
+{
+	struct flight *sends = rail->flights + rail_flights(rail);
+
+	fill_list(rail, &rail->sends, FLIGHT_SEND, sends, SENDS);
+	fill_list(rail, &rail->receives, FLIGHT_RECEIVE, sends + SENDS, RECEIVES);
+	rail->sends_in_flight = 0;
+	rail->refused_at = 0;
 }
 
 static int open_buffers(struct rail *rail)
 {
 	int rc;
 
-	rail->flights = calloc(rail->depth + SENDS + RECEIVES, sizeof(*rail->flights));
+	uint32_t pieces = rail_flights(rail);
+
+	rail->flights = calloc(pieces + SENDS + RECEIVES, sizeof(*rail->flights));
 	rail->slab_bytes = (SENDS + RECEIVES) * WIRE_MESSAGE_MAX;
 	rail->slab = slab_alloc(rail->slab_bytes, rail->numa_node);
 	if (!rail->flights || !rail->slab)
 		return -ENOMEM;
-	fill_list(rail, &rail->pieces, FLIGHT_PIECE, rail->flights, rail->depth);
-	fill_list(rail, &rail->sends, FLIGHT_SEND, rail->flights + rail->depth, SENDS);
-	fill_list(rail, &rail->receives, FLIGHT_RECEIVE, rail->flights + rail->depth + SENDS,
-	          RECEIVES);
+	fill_list(rail, &rail->pieces, FLIGHT_PIECE, rail->flights, pieces);
+	fill_messages(rail);
 	rc = rail->fabric->reg(rail->nic, rail->slab, rail->slab_bytes, 1, &rail->slab_mr);
 	return rc;
 }
@@ -74,11 +87,21 @@ static int post_receives(struct rail *rail)
 	return 0;
 }
 
+static int learn_address(struct rail *rail)
+{
+	ssize_t n = rail->fabric->address(rail->nic, rail->endpoint.bytes,
+	                                  sizeof(rail->endpoint.bytes));
+
+	if (n < 0 || n > FABRIC_ADDRESS_MAX)
+		return n < 0 ? n : -ENAMETOOLONG;
+	rail->endpoint.len = n;
+	return 0;
+}
+
 int rail_open(struct rail *rail, const struct fabric_ops *fabric, const struct fabric_offer *offer,
               const struct config *config, char why[FABRIC_WHY])
 {
 	struct fabric_limits limits = {.sends = PROVIDER_QUEUE, .receives = PROVIDER_QUEUE};
-	ssize_t n;
 	int rc;
 
 	rail->fabric = fabric;
@@ -89,14 +112,13 @@ int rail_open(struct rail *rail, const struct fabric_ops *fabric, const struct f
 	rc = fabric->open(offer, &limits, &rail->nic, why);
 	if (rc)
 		return rc;
-	n = fabric->address(rail->nic, rail->endpoint.bytes, sizeof(rail->endpoint.bytes));
-	if (n < 0 || n > FABRIC_ADDRESS_MAX) {
+	rail->shut_waits = fabric->shut_waits && fabric->shut_waits(rail->nic);
+	if ((rc = learn_address(rail))) {
 		snprintf(why, FABRIC_WHY, "rail %s: its endpoint's name cannot be had: %s",
-		         rail->name, fabric_strerror(n < 0 ? n : -ENAMETOOLONG));
+		         rail->name, fabric_strerror(rc));
 		rail_close(rail);
-		return n < 0 ? n : -ENAMETOOLONG;
+		return rc;
 	}
-	rail->endpoint.len = n;
 	if ((rc = open_buffers(rail)) || (rc = post_receives(rail))) {
 		snprintf(why, FABRIC_WHY, "rail %s: buffers for messages: %s", rail->name,
 		         fabric_strerror(rc));
@@ -105,8 +127,32 @@ int rail_open(struct rail *rail, const struct fabric_ops *fabric, const struct f
 	return rc;
 }
 
+/* Waits a moment for what is in flight; whether it has all ended. */
+static bool drain(struct rail *rail)
+{
+	int64_t until = clock_now() + DRAIN_NS;
+	struct fabric_event event;
+	struct flight *flight;
+
+	while (rail->pieces_in_flight + rail->sends_in_flight && clock_now() < until) {
+		if (rail->fabric->poll(rail->nic, &event, 1) != 1 || !event.op)
+			continue;
+		flight = event_flight(&event);
+		if (flight->kind == FLIGHT_PIECE)
+			rail_end(rail, flight);
+		else
+			rail_release(rail, flight);
+	}
+	return !(rail->pieces_in_flight + rail->sends_in_flight);
+}
+
 void rail_close(struct rail *rail)
 {
+	if (rail->nic && rail->shut_waits && !drain(rail)) {
+		log_warning("rail %s: left open: its device does not end %u operations", rail->name,
+		            rail->pieces_in_flight + rail->sends_in_flight);
+		return;
+	}
 	/* The endpoint goes first: its receives are still posted in the slab, whose registration
 	 * belongs to a domain that close would take along. */
 	if (rail->nic)
@@ -124,8 +170,7 @@ void rail_close(struct rail *rail)
 	rail->flights = NULL;
 }
 
-int rail_post(struct rail *rail, const struct fabric_rma *rma, bool is_read,
-              struct transfer *transfer, uint32_t piece)
+int rail_post(struct rail *rail, const struct fabric_rma *rma, bool is_read, struct flight **out)
 {
 	struct flight *flight = SLIST_FIRST(&rail->pieces);
 	int rc = is_read ? rail->fabric->read(rail->nic, rma, &flight->op)
@@ -134,15 +179,70 @@ int rail_post(struct rail *rail, const struct fabric_rma *rma, bool is_read,
 	if (rc)
 		return rc;
 	SLIST_REMOVE_HEAD(&rail->pieces, link);
-	flight->transfer = transfer;
-	flight->piece = piece;
 	flight->len = rma->len;
+	flight->condemned = flight->ended = false;
 	rail->pieces_in_flight++;
 	rail->bytes_in_flight += rma->len;
+	rail->stuck_at = 0;
+	*out = flight;
 	return 0;
 }
 
-int rail_send(struct rail *rail, const struct wire_message *message, uint64_t to, struct peer *peer)
+void rail_end(struct rail *rail, struct flight *flight)
+{
+	if (flight->ended)
+		return;
+	flight->ended = true;
+	rail->pieces_in_flight--;
+	rail->bytes_in_flight -= flight->len;
+	rail->condemned -= flight->condemned;
+	rail->refused_at = 0;
+	if (!flight->transfer)
+		SLIST_INSERT_HEAD(&rail->pieces, flight, link);
+}
+
+void rail_settle(struct rail *rail, struct flight *flight)
+{
+	if (!flight->transfer)
+		return;
+	flight->transfer = NULL;
+	if (flight->ended)
+		SLIST_INSERT_HEAD(&rail->pieces, flight, link);
+}
+
+int rail_reset(struct rail *rail)
+{
+	int rc;
+
+	rail->fabric->shut(rail->nic);
+	fill_messages(rail);
+	if ((rc = rail->fabric->reopen(rail->nic)) || (rc = learn_address(rail)))
+		return rc;
+	rail->endpoint.epoch++;
+	rail->stuck_at = 0;
+	return post_receives(rail);
+}
+
+int rail_renew(struct rail *rail)
+{
+	int rc;
+
+	if ((rc = rail->fabric->renew(rail->nic)) || (rc = learn_address(rail)))
+		return rc;
+	rail->endpoint.epoch++;
+	return 0;
+}
+
+static void take_send(struct rail *rail, struct flight *flight, struct peer *peer)
+{
+	SLIST_REMOVE_HEAD(&rail->sends, link);
+	flight->peer = peer;
+	flight->greets = false;
+	rail->sends_in_flight++;
+}
+
+int rail_send(struct rail *rail, const struct wire_message *message, uint64_t to, struct peer *peer,
+              uint32_t turn, int64_t now)
 {
 	struct flight *flight = SLIST_FIRST(&rail->sends);
 	ssize_t len;
@@ -154,12 +254,49 @@ int rail_send(struct rail *rail, const struct wire_message *message, uint64_t to
 	if (len < 0)
 		return len;
 	rc = rail->fabric->send(rail->nic, flight->buffer, len, rail->slab_mr, to, &flight->op);
+	if (rc == -EAGAIN) {
+		if (!rail->refused_at)
+			rail->refused_at = now;
+		rail->refused_last = now;
+	}
 	if (rc)
 		return rc;
-	SLIST_REMOVE_HEAD(&rail->sends, link);
-	flight->peer = peer;
-	rail->sends_in_flight++;
+	rail->refused_at = 0;
+	take_send(rail, flight, peer);
+	flight->turn = turn;
+	flight->posted_at = now;
 	return 0;
+}
+
+int rail_greet(struct rail *rail, struct fabric_rma *rma, struct peer *peer, struct flight **out)
+{
+	struct flight *flight = SLIST_FIRST(&rail->sends);
+	int rc;
+
+	if (!flight)
+		return -EAGAIN;
+	rma->local = flight->buffer;
+	rma->mr = rail->slab_mr;
+	if ((rc = rail->fabric->read(rail->nic, rma, &flight->op)))
+		return rc;
+	take_send(rail, flight, peer);
+	flight->greets = true;
+	*out = flight;
+	return 0;
+}
+
+/* A refusal says nothing about the time after it, in which perhaps nobody had anything to send;
+ * nor, with nothing in flight, about the endpoint: a peer that is gone is refused as well. */
+int64_t rail_blocked_for(const struct rail *rail, int64_t now)
+{
+	const struct flight *f = rail->flights + rail_flights(rail), *end = f + SENDS;
+	bool is_full = rail->pieces_in_flight + rail->sends_in_flight;
+	int64_t longest = is_full && rail->refused_at ? rail->refused_last - rail->refused_at : 0;
+
+	for (; SLIST_EMPTY(&rail->sends) && f < end; f++)
+		if (now - f->posted_at > longest)
+			longest = now - f->posted_at;
+	return longest;
 }
 
 int rail_poll(struct rail *rail, struct fabric_event *events, int max)
@@ -171,7 +308,7 @@ int rail_poll(struct rail *rail, struct fabric_event *events, int max)
 
 void rail_forget(struct rail *rail, const struct peer *peer)
 {
-	for (uint32_t i = 0; rail->flights && i < rail->depth + SENDS; i++)
+	for (uint32_t i = 0; rail->flights && i < rail_flights(rail) + SENDS; i++)
 		if (rail->flights[i].kind == FLIGHT_SEND && rail->flights[i].peer == peer)
 			rail->flights[i].peer = NULL;
 }
@@ -180,12 +317,10 @@ void rail_release(struct rail *rail, struct flight *flight)
 {
 	switch (flight->kind) {
 	case FLIGHT_PIECE:
-		rail->pieces_in_flight--;
-		rail->bytes_in_flight -= flight->len;
-		SLIST_INSERT_HEAD(&rail->pieces, flight, link);
-		break;
+		break; /* see rail_end */
 	case FLIGHT_SEND:
 		rail->sends_in_flight--;
+		rail->refused_at = 0;
 		SLIST_INSERT_HEAD(&rail->sends, flight, link);
 		break;
 	case FLIGHT_RECEIVE:

@@ -7,6 +7,7 @@
 #include "config.h"
 #include "fabric.h"
 #include "wire.h"
+#include <stdatomic.h>
 #include <sys/queue.h>
 
 struct peer;
@@ -18,12 +19,19 @@ enum flight_kind { FLIGHT_PIECE, FLIGHT_SEND, FLIGHT_RECEIVE };
 struct flight {
 	struct fabric_op op;
 	enum flight_kind kind;
-	SLIST_ENTRY(flight) link;  /* in one of the rail's free lists */
-	struct transfer *transfer; /* PIECE: whose; its number; its bytes */
+	SLIST_ENTRY(flight) link; /* in one of the rail's free lists */
+	/* PIECE: whose, NULL once nothing of it can land any more; its number; its bytes */
+	struct transfer *transfer;
 	uint32_t piece;
 	uint64_t len;
-	struct peer *peer; /* SEND: to whom; NULL: it is gone */
-	uint8_t *buffer;   /* SEND, RECEIVE: WIRE_MESSAGE_MAX bytes of the slab */
+	uint32_t there, epoch; /* the peer's rail that it went to, and that one's epoch then */
+	int64_t posted_at;     /* also of a SEND */
+	bool condemned;        /* given up: sent elsewhere */
+	bool ended;            /* the provider is done with it */
+	bool greets;           /* SEND: it reads a byte instead */
+	struct peer *peer;     /* SEND: to whom; NULL: it is gone */
+	uint32_t turn;         /* SEND: the path's turns then */
+	uint8_t *buffer;       /* SEND, RECEIVE: WIRE_MESSAGE_MAX bytes of the slab */
 };
 
 SLIST_HEAD(flight_list, flight);
@@ -33,6 +41,7 @@ struct rail {
 	struct fabric_nic *nic;
 	char name[32], pci[16];
 	int numa_node;
+	unsigned int index; /* of this one, in the context */
 	uint64_t bits_per_second;
 	struct wire_endpoint endpoint;
 
@@ -43,7 +52,15 @@ struct rail {
 	struct fabric_mr *slab_mr;
 
 	uint32_t depth, pieces_in_flight, sends_in_flight;
+	uint32_t condemned; /* of the pieces in flight */
+	bool renew_wanted;  /* a peer asked for a new epoch */
+	bool shut_waits;    /* see fabric_ops.shut_waits */
+	/* ns; since when the provider takes no message, and when it last said so; 0: not so */
+	int64_t refused_at, refused_last;
+	int64_t drain_at; /* ns; takes no more, and is to be reset from then on; 0: not so */
+	int64_t stuck_at; /* ns; since when, or a bit later, only condemned ones are; 0: not so */
 	uint64_t window, bytes_in_flight;
+	_Atomic uint32_t paths_out; /* peers for which it is out of use */
 	struct kvr_stats stats;
 };
 
@@ -56,16 +73,42 @@ void rail_close(struct rail *); /* also of a half-open or zeroed one */
 /* Whether a piece of at most len bytes may go now. */
 static inline bool rail_has_room(const struct rail *rail, uint64_t len)
 {
-	return rail->pieces_in_flight < rail->depth &&
+	return rail->pieces_in_flight < rail->depth && !rail->drain_at &&
+	       !SLIST_EMPTY(&rail->pieces) &&
 	       (!rail->pieces_in_flight || rail->bytes_in_flight + len <= rail->window);
 }
 
-/* Posts one piece of a transfer; there was room. -EAGAIN: not now. */
-int rail_post(struct rail *, const struct fabric_rma *, bool is_read, struct transfer *,
-              uint32_t piece);
+/* Posts a piece; there was room. The caller fills in whose it is. -EAGAIN: not now. */
+int rail_post(struct rail *, const struct fabric_rma *, bool is_read, struct flight **out);
+
+/* The provider is done with a piece. Its flight is free once its transfer is NULL as well. */
+void rail_end(struct rail *, struct flight *);
+
+/* Nothing of the piece can land any more. */
+void rail_settle(struct rail *, struct flight *);
+
+/* Flights of pieces: some are free. */
+static inline uint32_t rail_flights(const struct rail *rail)
+{
+	return 2 * rail->depth;
+}
+
+/* A new endpoint: whatever was in flight has ended, see fabric_ops.shut; receives are posted, and
+ * nobody knows its address yet. */
+int rail_reset(struct rail *);
+
+/* A new address for what peers start, see fabric_ops.renew. */
+int rail_renew(struct rail *);
 
 /* Sends a message to the peer at fabric address `to`. -EAGAIN: not now. */
-int rail_send(struct rail *, const struct wire_message *, uint64_t to, struct peer *);
+int rail_send(struct rail *, const struct wire_message *, uint64_t to, struct peer *, uint32_t turn,
+              int64_t now);
+
+/* Reads a few bytes by rma, whose local side is ours, for a peer. -EAGAIN: not now. */
+int rail_greet(struct rail *, struct fabric_rma *, struct peer *, struct flight **out);
+
+/* How long no message has been able to go, in ns. */
+int64_t rail_blocked_for(const struct rail *, int64_t now);
 
 /* Polls; a count of events. Their flights are still out of the free lists: rail_release gives
  * each back once it has been looked at. */

@@ -61,28 +61,6 @@ static int group_ops(struct kvr_request *request, const struct kvr_op *ops, uint
 	return 0;
 }
 
-/* Fills the transfer for the ops [from, to), which are all one peer's. */
-static int fill_transfer(struct kvr *kvr, struct kvr_request *request, size_t from, size_t to)
-{
-	struct transfer *t = &request->transfer[request->transfers++];
-	const struct kvr_op *ops = request->ops + from;
-
-	*t = (struct transfer){
-		.request = request,
-		.peer = ops->remote->peer,
-		.cursor = stripe_begin(ops, to - from),
-		.rule = {.rails = kvr->rail_count,
-	                 .min = kvr->config.piece_bytes,
-	                 .max = CONFIG_PIECE_MAX},
-	};
-	if (stripe_count(ops, to - from, &t->rule, LANE_WINDOW) <= LANE_WINDOW)
-		return 0;
-	log_error("more than %u pieces for peer %u in one call: nothing was moved; make it "
-	          "several calls, or its runs longer",
-	          LANE_WINDOW, t->peer->index);
-	return -E2BIG;
-}
-
 static uint32_t count_peers(const struct kvr_op *ops, size_t n, uint32_t *max_index)
 {
 	const struct peer *last = NULL, *peer;
@@ -100,7 +78,7 @@ static uint32_t count_peers(const struct kvr_op *ops, size_t n, uint32_t *max_in
 	return switches <= *max_index ? switches : *max_index + 1;
 }
 
-static int prepare(struct kvr *kvr, struct kvr_request *request)
+static int prepare(struct kvr_request *request)
 {
 	size_t from = 0;
 	int rc;
@@ -109,20 +87,11 @@ static int prepare(struct kvr *kvr, struct kvr_request *request)
 		if (i < request->n &&
 		    request->ops[i].remote->peer == request->ops[from].remote->peer)
 			continue;
-		if ((rc = fill_transfer(kvr, request, from, i)))
+		if ((rc = transfer_fill(request, from, i)))
 			return rc;
 		from = i;
 	}
-	request->unfinished = request->transfers;
 	return 0;
-}
-
-static void hold_ops(const struct kvr_request *request)
-{
-	for (size_t i = 0; i < request->n; i++) {
-		request->ops[i].local->users++;
-		request->ops[i].remote->users++;
-	}
 }
 
 static int make_request(struct kvr *kvr, const struct kvr_request *like, struct kvr_request **out)
@@ -148,7 +117,7 @@ static int make_request(struct kvr *kvr, const struct kvr_request *like, struct 
 		memcpy(request->ops, ops, like->n * sizeof(*ops));
 	else if ((rc = group_ops(request, ops, max_index)))
 		goto err_free;
-	if ((rc = prepare(kvr, request)))
+	if ((rc = prepare(request)))
 		goto err_free;
 	*out = request;
 	return 0;
@@ -169,7 +138,7 @@ static int start_batch(struct kvr *kvr, const struct kvr_request *like, struct k
 	}
 	if ((rc = make_request(kvr, like, &request)))
 		return rc;
-	hold_ops(request);
+	transfer_hold(request);
 	kvr->children++;
 	*out = request;
 	transfer_submit(kvr, request);

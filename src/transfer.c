@@ -3,10 +3,20 @@
 #include "transfer.h"
 #include "context.h"
 #include "control.h"
+#include "failover.h"
+#include "log.h"
 #include "memory.h"
+#include "pull.h"
+#include <endian.h>
 #include <errno.h>
+#include <string.h>
 
-#define PROBE_INTERVAL 1000000000ll /* ns */
+#define MS             1000000ll /* ns */
+#define PROBE_INTERVAL (1 * MS)
+#define GREET_PAUSE    (10 * MS)  /* after one that failed */
+#define ASK_PAUSE_CALM (500 * MS) /* until the first question; and ... */
+#define ASK_PAUSE      (20 * MS)  /* ... where a door was replaced; then twice as long, ... */
+#define ASK_PAUSE_MAX  (1000 * MS)
 
 #ifdef __SANITIZE_THREAD__
 #include <sanitizer/tsan_interface.h>
@@ -44,6 +54,38 @@ __attribute__((no_sanitize("thread"))) static struct kvr_request *take_submitted
 	return oldest;
 }
 
+int transfer_fill(struct kvr_request *request, size_t from, size_t to)
+{
+	const struct kvr *kvr = request->kvr;
+	struct transfer *t = &request->transfer[request->transfers++];
+	const struct kvr_op *ops = request->ops + from;
+
+	*t = (struct transfer){
+		.request = request,
+		.peer = ops->remote->peer,
+		.cursor = stripe_begin(ops, to - from),
+		.rule = {.rails = kvr->rail_count,
+	                 .min = kvr->config.piece_bytes,
+	                 .max = CONFIG_PIECE_MAX},
+	};
+	if (stripe_count(ops, to - from, &t->rule, LANE_WINDOW) > LANE_WINDOW) {
+		log_error("more than %u pieces for peer %u in one call: nothing was moved; make "
+		          "it several calls, or its runs longer",
+		          LANE_WINDOW, t->peer->index);
+		return -E2BIG;
+	}
+	request->unfinished++;
+	return 0;
+}
+
+void transfer_hold(const struct kvr_request *request)
+{
+	for (size_t i = 0; i < request->n; i++) {
+		request->ops[i].local->users++;
+		request->ops[i].remote->users++;
+	}
+}
+
 static void enqueue(struct transfer *t, struct transfer_queue *queue)
 {
 	if (t->queue)
@@ -51,6 +93,14 @@ static void enqueue(struct transfer *t, struct transfer_queue *queue)
 	t->queue = queue;
 	if (queue)
 		TAILQ_INSERT_TAIL(queue, t, link);
+}
+
+static void leave_repair(struct transfer *t)
+{
+	again_clear(&t->again);
+	if (t->in_repair)
+		TAILQ_REMOVE(&t->peer->repair, t, repair);
+	t->in_repair = false;
 }
 
 /* After the last one the request is the caller's, who may free it at once. */
@@ -61,23 +111,32 @@ static void finish(struct kvr *kvr, struct transfer *t)
 	const struct kvr_op *op = t->cursor.ops, *end = op + t->cursor.n;
 
 	enqueue(t, NULL);
+	leave_repair(t);
 	for (; op < end; op++) {
 		op->local->users--;
 		op->remote->users--;
 	}
 	if (!request->result)
 		request->result = t->error;
-	if (!--request->unfinished)
-		atomic_store_explicit(&request->finished, true, memory_order_release);
+	if (!--request->unfinished) {
+		if (request->pull)
+			pull_on_finished(kvr, request);
+		else
+			atomic_store_explicit(&request->finished, true, memory_order_release);
+	}
 	peer_settle(kvr, peer);
 }
 
 static void finish_if_over(struct kvr *kvr, struct transfer *t)
 {
-	bool is_confirmed =
-		t->request->is_read || !t->posted || t->confirmed || t->peer->state == PEER_DEAD;
+	bool is_dead;
 
-	if (t->sealed && !t->in_flight && is_confirmed)
+	if (!t->sealed || t->in_flight || t->again.count)
+		return;
+	is_dead = t->peer->state == PEER_DEAD;
+	if (is_dead)
+		t->fences = 0;
+	if (!t->fences && (t->request->is_read || !t->posted || t->confirmed || is_dead))
 		finish(kvr, t);
 }
 
@@ -96,6 +155,10 @@ static void seal(struct kvr *kvr, struct transfer *t)
 {
 	struct peer *peer = t->peer;
 
+	if (t->pulled) {
+		pull_end(kvr, t);
+		return;
+	}
 	t->sealed = true;
 	peer->left -= t->cursor.left;
 	if (t->request->is_read || !t->posted) {
@@ -103,10 +166,32 @@ static void seal(struct kvr *kvr, struct transfer *t)
 		return;
 	}
 	peer->next_piece = (t->first + t->posted) % LANE_PIECES;
-	if (TAILQ_EMPTY(&peer->awaiting))
-		peer->probe_at = 0;
+	/* A target with much else to do has not lost what it has not looked at. */
+	if (!t->ask_pause)
+		t->ask_pause = ASK_PAUSE_CALM;
+	t->ask_at = kvr->now + t->ask_pause;
 	enqueue(t, &peer->awaiting);
 	note_end(kvr, t);
+}
+
+static void note_lost(struct kvr *kvr, struct transfer *t, uint32_t piece)
+{
+	if (!t->request->is_read)
+		control_note(kvr, t->peer,
+		             &(struct wire_message){
+				     .type = WIRE_LOST, .a = t->first, .b = t->posted, .c = piece});
+}
+
+static void lose_repairs(struct kvr *kvr, struct transfer *t)
+{
+	struct stripe_piece piece;
+	uint32_t place;
+
+	while (again_next(&t->again, &t->cursor, &t->rule, &place, &piece)) {
+		again_remove(&t->again, place);
+		note_lost(kvr, t, (t->first + place) % LANE_PIECES);
+	}
+	leave_repair(t);
 }
 
 /* Ends posting early. The caller's finish_if_over may then free the transfer. */
@@ -116,6 +201,7 @@ static void fail(struct kvr *kvr, struct transfer *t, int error)
 		t->error = error;
 	if (!t->sealed)
 		seal(kvr, t);
+	lose_repairs(kvr, t);
 }
 
 static void accept_one(struct kvr *kvr, struct transfer *t)
@@ -127,23 +213,35 @@ static void accept_one(struct kvr *kvr, struct transfer *t)
 		finish(kvr, t);
 		return;
 	}
+	peer_activate(kvr, t->peer);
+	if (kvr->pulls && !t->request->is_read) {
+		t->pulled = t->started = true;
+		t->first = t->peer->next_pull++;
+		t->peer->unlisted++;
+		enqueue(t, &t->peer->awaiting);
+		return;
+	}
 	enqueue(t, &t->peer->posting);
 	t->peer->left += t->cursor.left;
-	peer_activate(kvr, t->peer);
+}
+
+/* The last transfer that finishes at once takes the request along. */
+void transfer_start(struct kvr *kvr, struct kvr_request *request)
+{
+	uint32_t n = request->transfers;
+
+	for (uint32_t i = 0; i < n; i++)
+		accept_one(kvr, &request->transfer[i]);
 }
 
 bool transfer_accept(struct kvr *kvr)
 {
 	struct kvr_request *request = take_submitted(kvr), *next;
 	bool any = request;
-	uint32_t n;
 
 	for (; request; request = next) {
-		/* The last transfer that finishes at once takes the request along. */
 		next = request->next;
-		n = request->transfers;
-		for (uint32_t i = 0; i < n; i++)
-			accept_one(kvr, &request->transfer[i]);
+		transfer_start(kvr, request);
 	}
 	return any;
 }
@@ -176,107 +274,292 @@ static bool start(struct peer *peer, struct transfer *t)
 	return t->request->is_read || peer->lane_there < LANES;
 }
 
-static int post_piece(struct kvr *kvr, struct transfer *t, struct rail *rail)
+static struct transfer *find_awaiting(struct peer *peer, uint32_t first)
 {
-	unsigned int r = rail - kvr->rails;
-	struct stripe_cursor cursor = t->cursor;
-	struct stripe_piece piece;
-	struct fabric_rma rma;
-	const struct wire_region *remote;
-	uint32_t number = (t->first + t->posted) % LANE_PIECES;
-	int rc;
+	struct transfer *t = TAILQ_FIRST(&peer->awaiting);
 
-	stripe_take(&cursor, &t->rule, &piece);
-	if (!pace_takes(look(kvr, t->peer), r, piece.len, t->peer->left))
-		return -EAGAIN;
-	remote = &piece.remote->wire;
-	rma = (struct fabric_rma){
-		.local = piece.local->addr + piece.local_offset,
-		.mr = piece.local->mr[r],
-		.len = piece.len,
-		.remote = remote->base + piece.remote_offset,
-		.key = remote->key[r % remote->rails],
+	while (t && t->first != first)
+		t = TAILQ_NEXT(t, link);
+	return t;
+}
+
+/* The piece of a transfer that goes next, by its place; *ahead: the cursor behind it. */
+static bool choose_piece(struct transfer *t, struct stripe_cursor *ahead, uint32_t *place,
+                         struct stripe_piece *out)
+{
+	*ahead = t->cursor;
+	if (t->again.count)
+		return again_next(&t->again, &t->cursor, &t->rule, place, out);
+	*place = t->posted;
+	return stripe_take(ahead, &t->rule, out);
+}
+
+static int start_piece(struct kvr *kvr, struct transfer *t, struct rail *rail, uint32_t place,
+                       const struct stripe_piece *piece)
+{
+	unsigned int r = rail->index;
+	const struct path *path = &t->peer->path[r];
+	const struct wire_region *remote = &piece->remote->wire;
+	uint32_t number = (t->first + place) % LANE_PIECES;
+	struct flight *flight;
+	struct fabric_rma rma = {
+		.local = piece->local->addr + piece->local_offset,
+		.mr = piece->local->mr[r],
+		.len = piece->len,
+		.remote = remote->base + piece->remote_offset,
+		.key = remote->key[path->there],
 		.notify = !t->request->is_read,
 		.immediate = immediate_make(t->peer->lane_there, number),
+		/* The batch may be complete by another attempt at it. */
+		.delivered = t->again.count,
 	};
-	rc = peer_address(kvr, t->peer, r, &rma.peer);
-	if (!rc)
-		rc = rail_post(rail, &rma, t->request->is_read, t, number);
+	int rc = peer_address(kvr, t->peer, r, &rma.peer);
+
+	if (rc || (rc = rail_post(rail, &rma, t->request->is_read, &flight)))
+		return rc;
+	flight->transfer = t;
+	flight->piece = number;
+	flight->there = path->there;
+	flight->epoch = path->epoch;
+	flight->posted_at = kvr->now;
+	return 0;
+}
+
+static int post_piece(struct kvr *kvr, struct transfer *t, struct rail *rail)
+{
+	unsigned int r = rail->index;
+	struct peer *peer = t->peer;
+	bool again = t->again.count;
+	struct stripe_cursor ahead;
+	struct stripe_piece piece;
+	uint32_t place;
+	int rc;
+
+	if (!choose_piece(t, &ahead, &place, &piece) ||
+	    !pace_takes(look(kvr, peer), r, piece.len, peer->left + (again ? piece.len : 0)))
+		return -EAGAIN;
+	rc = start_piece(kvr, t, rail, place, &piece);
+	if (rc == -EAGAIN && !peer->pace[r].in_flight)
+		peer->pace[r].out = true; /* until the next check: others need not wait for it */
 	if (rc)
 		return rc;
-	t->cursor = cursor;
-	t->peer->left -= piece.len;
-	pace_post(&t->peer->pace[r], piece.len, kvr->now);
-	t->posted++;
+	pace_post(&peer->pace[r], piece.len, kvr->now);
 	t->in_flight++;
+	t->used |= 1u << peer->path[r].there;
+	if (again) {
+		again_remove(&t->again, place);
+		if (!t->again.count)
+			leave_repair(t);
+		return 0;
+	}
+	t->cursor = ahead;
+	peer->left -= piece.len;
+	t->posted++;
 	return 0;
+}
+
+/* Whose piece goes next. 1: *out's; 0: nobody's; -EAGAIN: not now. */
+static int choose_transfer(struct kvr *kvr, struct peer *peer, struct transfer **out)
+{
+	struct transfer *t;
+
+	*out = TAILQ_FIRST(&peer->repair);
+	if (*out)
+		return 1;
+	while ((t = TAILQ_FIRST(&peer->posting)) && !start(peer, t)) {
+		fail(kvr, t, -EUSERS); /* the target has no lane left */
+		finish_if_over(kvr, t);
+	}
+	*out = t;
+	if (!t)
+		return 0;
+	return t->request->is_read || lane_has_room(peer, t) ? 1 : -EAGAIN;
+}
+
+/* efa's endpoints shake hands with the first operation between them, and until then all moves by
+ * messages, of which the other side has many in flight: it could not close its door if the NIC fell
+ * silent. So a few bytes are read, before anything else, into where nobody looks. */
+static void greet(struct kvr *kvr, struct transfer *t, struct rail *rail)
+{
+	struct path *path = &t->peer->path[rail->index];
+	const struct wire_region *remote = &t->cursor.ops->remote->wire;
+	struct fabric_rma rma = {.len = 1, .remote = remote->base, .key = remote->key[path->there]};
+	struct flight *flight;
+
+	if (path->greeting || kvr->now < path->greet_at ||
+	    peer_address(kvr, t->peer, rail->index, &rma.peer))
+		return;
+	path->greet_at = kvr->now + GREET_PAUSE;
+	if (rail_greet(rail, &rma, t->peer, &flight))
+		return;
+	flight->there = path->there;
+	flight->epoch = path->epoch;
+	flight->posted_at = kvr->now;
+	path->greeting = true;
+	t->peer->pace[rail->index].out = true;
+	t->peer->sends_in_flight++;
+}
+
+void transfer_on_greeted(struct kvr *kvr, struct peer *peer, struct rail *rail,
+                         const struct flight *flight, int error)
+{
+	struct path *path = &peer->path[rail->index];
+
+	peer->sends_in_flight--;
+	if (flight->there != path->there || flight->epoch != path->epoch)
+		return;
+	path->greeting = false;
+	path->met = !error;
+	peer->pace[rail->index].out = path->health.out;
+	peer_activate(kvr, peer);
 }
 
 int transfer_post(struct kvr *kvr, struct peer *peer, struct rail *rail)
 {
-	struct transfer *t = TAILQ_FIRST(&peer->posting);
+	unsigned int r = rail->index;
+	struct transfer *t;
 	int rc;
 
-	if (!t || peer->state != PEER_UP)
+	if (peer->state != PEER_UP)
 		return 0;
-	if (!start(peer, t)) {
-		rc = -EUSERS; /* the target has no lane left */
-	} else {
-		if (!t->request->is_read && !lane_has_room(peer, t))
-			return -EAGAIN;
-		rc = post_piece(kvr, t, rail);
-	}
-	if (rc == -EAGAIN)
+	if (peer->path[r].health.out)
+		return -EAGAIN;
+	rc = choose_transfer(kvr, peer, &t);
+	if (rc != 1)
 		return rc;
+	if (rail->shut_waits && !peer->path[r].met) {
+		greet(kvr, t, rail);
+		return -EAGAIN;
+	}
+	rc = post_piece(kvr, t, rail);
+	if (rc && rc != -EAGAIN)
+		failover_on_refusal(kvr, peer, r, rc);
 	if (rc)
-		fail(kvr, t, rc);
-	else if (t->cursor.op == t->cursor.n)
+		return -EAGAIN;
+	/* With a piece in flight it cannot be over. */
+	if (!t->sealed && t->cursor.op == t->cursor.n)
 		seal(kvr, t);
-	finish_if_over(kvr, t);
 	return 1;
 }
 
-void transfer_on_piece(struct kvr *kvr, struct transfer *t, uint32_t piece, int error)
+void transfer_on_piece(struct transfer *t, uint32_t piece)
+{
+	again_remove(&t->again, piece_distance(t->first, piece));
+	if (!t->again.count)
+		leave_repair(t);
+}
+
+void transfer_again(struct kvr *kvr, struct transfer *t, uint32_t piece)
+{
+	if (!t->error && t->request->cancelled)
+		fail(kvr, t, -ECANCELED);
+	if (t->error) {
+		note_lost(kvr, t, piece);
+		return;
+	}
+	if (again_add(&t->again, piece_distance(t->first, piece))) {
+		fail(kvr, t, -ENOMEM);
+		note_lost(kvr, t, piece);
+		return;
+	}
+	t->ask_pause = ASK_PAUSE;
+	if (!t->in_repair)
+		TAILQ_INSERT_TAIL(&t->peer->repair, t, repair);
+	t->in_repair = true;
+	peer_activate(kvr, t->peer);
+}
+
+void transfer_on_safe(struct kvr *kvr, struct transfer *t)
 {
 	t->in_flight--;
-	if (error) {
-		fail(kvr, t, error);
-		/* Says again how many pieces there are: END may have gone before with a counter,
-		 * and may be overtaken by this. */
-		if (!t->request->is_read)
-			control_note(kvr, t->peer,
-			             &(struct wire_message){.type = WIRE_LOST,
-			                                    .a = t->first,
-			                                    .b = t->posted,
-			                                    .c = piece});
-	}
+	t->ask_at = kvr->now + t->ask_pause;
 	finish_if_over(kvr, t);
 }
 
-void transfer_on_done(struct kvr *kvr, struct peer *peer, uint32_t first, int error)
+static void unfence_queue(struct kvr *kvr, struct transfer_queue *queue, uint32_t there)
+{
+	struct transfer *t, *next;
+
+	for (t = TAILQ_FIRST(queue); t; t = next) {
+		next = TAILQ_NEXT(t, link);
+		if (!(t->fences >> there & 1))
+			continue;
+		t->fences &= ~(1u << there);
+		finish_if_over(kvr, t);
+	}
+}
+
+/* With a door what came by it and was not looked at may have gone. */
+static void ask_soon(struct kvr *kvr, struct peer *peer, uint32_t there)
 {
 	struct transfer *t;
 
 	TAILQ_FOREACH(t, &peer->awaiting, link)
-	if (t->first == first)
-		break;
+	if (!t->pulled && t->used >> there & 1 && t->ask_pause > ASK_PAUSE) {
+		t->ask_pause = ASK_PAUSE;
+		t->ask_at = kvr->now + ASK_PAUSE;
+	}
+}
+
+void transfer_on_fenced(struct kvr *kvr, struct peer *peer, uint32_t there)
+{
+	ask_soon(kvr, peer, there);
+	unfence_queue(kvr, &peer->awaiting, there);
+	unfence_queue(kvr, &peer->draining, there);
+}
+
+void transfer_on_want(struct kvr *kvr, struct peer *peer, const struct wire_message *message)
+{
+	struct transfer *t = find_awaiting(peer, message->a);
+	uint32_t piece;
+
+	if (!t || t->confirmed)
+		return;
+	t->fences |= t->used;
+	failover_ask_fences(kvr, peer, t->used);
+	for (uint32_t i = 0; i + 4 <= message->body_len; i += 4) {
+		memcpy(&piece, message->body + i, 4);
+		piece = le32toh(piece);
+		if (piece < LANE_PIECES && piece_distance(t->first, piece) < t->posted)
+			transfer_again(kvr, t, piece);
+	}
+}
+
+void transfer_on_done(struct kvr *kvr, struct peer *peer, uint32_t first, int error)
+{
+	struct transfer *t = find_awaiting(peer, first);
+
 	if (!t)
 		return;
 	t->confirmed = true;
+	if (!t->sealed)
+		fail(kvr, t, error ? error : -EPROTO);
+	/* All came, whatever was heard of it. */
+	leave_repair(t);
 	if (error && !t->error)
 		t->error = error;
 	finish_if_over(kvr, t);
 }
 
-void transfer_probe(struct kvr *kvr, struct peer *peer, int64_t now)
+void transfer_probe(struct kvr *kvr, struct peer *peer)
 {
-	const struct transfer *oldest = TAILQ_FIRST(&peer->awaiting);
+	struct transfer *t;
 
-	if (!oldest || now < peer->probe_at || !control_is_quiet(peer))
+	if (kvr->now < peer->probe_at || TAILQ_EMPTY(&peer->awaiting))
 		return;
-	if (peer->probe_at)
-		note_end(kvr, oldest);
-	peer->probe_at = now + PROBE_INTERVAL;
+	peer->probe_at = kvr->now + PROBE_INTERVAL;
+	for (t = TAILQ_FIRST(&peer->awaiting); t; t = TAILQ_NEXT(t, link)) {
+		if (t->in_flight || t->again.count || t->confirmed || kvr->now < t->ask_at ||
+		    (t->pulled && !t->request->cancelled))
+			continue;
+		if (t->ask_pause < ASK_PAUSE_MAX)
+			t->ask_pause *= 2;
+		t->ask_at = kvr->now + t->ask_pause;
+		if (t->pulled)
+			pull_stop(kvr, t);
+		else
+			note_end(kvr, t);
+	}
 }
 
 static void abandon_queue(struct kvr *kvr, struct transfer_queue *queue)
@@ -305,6 +588,24 @@ void transfer_cancel(struct kvr *kvr, struct peer *peer)
 		next = TAILQ_NEXT(t, link);
 		if (!t->request->cancelled)
 			continue;
+		fail(kvr, t, -ECANCELED);
+		finish_if_over(kvr, t);
+	}
+	for (t = TAILQ_FIRST(&peer->repair); t; t = next) {
+		next = TAILQ_NEXT(t, repair);
+		if (!t->request->cancelled)
+			continue;
+		fail(kvr, t, -ECANCELED);
+		finish_if_over(kvr, t);
+	}
+	for (t = TAILQ_FIRST(&peer->awaiting); kvr->pulls && t; t = next) {
+		next = TAILQ_NEXT(t, link);
+		if (!t->request->cancelled || t->error)
+			continue;
+		if (t->sealed) { /* it ends as the target says, which is asked from now on */
+			t->ask_pause = t->ask_pause ? t->ask_pause : ASK_PAUSE / 2;
+			continue;
+		}
 		fail(kvr, t, -ECANCELED);
 		finish_if_over(kvr, t);
 	}

@@ -5,12 +5,14 @@
  * A write's pieces get consecutive numbers on our lane at the target. When the last is posted (or
  * posting ends early: cancel, error), END tells the target how many there are and which counter to
  * move, if any. The target answers DONE when all of them are visible, which is what ends a write:
- * completions of the provider only free the local buffer. A cancelled write is thus let land as far
- * as it went before its request ends, and nothing lands later. A piece that failed is reported as
- * LOST, so that the target waits for the others only. */
+ * completions of the provider only free the local buffer. Where DONE does not come the target is
+ * asked which pieces it wants (WANT), and those go once more. A cancelled write is let land as far
+ * as it went before its request ends, and nothing lands later; those of its pieces that would have
+ * to go once more are reported as LOST instead, so that the target waits for the others only. */
 #ifndef KVR_TRANSFER_H
 #define KVR_TRANSFER_H
 
+#include "again.h"
 #include "stripe.h"
 #include <ck_stack.h>
 #include <stdatomic.h>
@@ -19,7 +21,10 @@
 
 struct kvr;
 struct peer;
+struct flight;
+struct pull;
 struct rail;
+struct wire_message;
 
 struct transfer {
 	struct kvr_request *request;
@@ -28,10 +33,18 @@ struct transfer {
 	TAILQ_ENTRY(transfer) link;
 	struct stripe_cursor cursor;
 	struct stripe_rule rule;
-	uint32_t first;             /* writes: number of the first piece */
-	uint32_t posted, in_flight; /* pieces */
-	bool started, sealed;       /* sealed: no more will be posted */
-	bool confirmed;             /* writes: by the target */
+	uint32_t first;     /* writes: number of the first piece */
+	uint32_t posted;    /* pieces */
+	uint32_t in_flight; /* attempts at them that are not safe, see failover.h */
+	struct again again; /* pieces to be posted once more; then in the peer's repair queue */
+	TAILQ_ENTRY(transfer) repair;
+	bool in_repair;
+	uint32_t used;             /* writes: the peer's rails that they went to, as bits */
+	uint32_t fences;           /* those of which a new epoch is awaited */
+	int64_t ask_at, ask_pause; /* ns; writes: when to ask the target what is missing */
+	bool pulled;          /* the target reads it: `first` is its number, `posted` its lists */
+	bool started, sealed; /* sealed: no more will be posted */
+	bool confirmed;       /* writes: by the target */
 	int error;
 };
 
@@ -40,6 +53,8 @@ TAILQ_HEAD(transfer_queue, transfer);
 /* A batch: kvr_write and kvr_read fill it in the caller's thread and submit it on a lock-free
  * stack; from then until it is finished it belongs to the engine. */
 struct kvr_request {
+	struct pull *pull; /* whose list it reads; NULL: the caller's own */
+	TAILQ_ENTRY(kvr_request) pull_link;
 	ck_stack_entry_t entry;   /* while submitted */
 	struct kvr_request *next; /* while being accepted */
 	struct kvr *kvr;
@@ -56,22 +71,42 @@ struct kvr_request {
 
 void transfer_submit(struct kvr *, struct kvr_request *); /* from any thread */
 
+/* Fills the request's next transfer for its ops [from, to), which are all one peer's. -E2BIG: more
+ * pieces than can be told apart. */
+int transfer_fill(struct kvr_request *, size_t from, size_t to);
+
+/* Its regions and remotes are in use until it is finished. */
+void transfer_hold(const struct kvr_request *);
+
 /* The rest is the engine's. Takes over what was submitted; whether there was anything. */
 bool transfer_accept(struct kvr *);
+void transfer_start(struct kvr *, struct kvr_request *); /* takes over one */
 
 /* Posts the next piece for a peer on a rail that has room. 1: posted; 0: none to post; -EAGAIN:
  * not now, or not on this rail. */
 int transfer_post(struct kvr *, struct peer *, struct rail *);
 
-/* A piece has ended. */
-void transfer_on_piece(struct kvr *, struct transfer *, uint32_t piece, int error);
+/* What introduces the endpoints of a path to each other has ended. */
+void transfer_on_greeted(struct kvr *, struct peer *, struct rail *, const struct flight *,
+                         int error);
+
+/* A piece got through; one goes once more; nothing can land any more of an attempt, which may end
+ * the transfer. */
+void transfer_on_piece(struct transfer *, uint32_t piece);
+void transfer_again(struct kvr *, struct transfer *, uint32_t piece);
+void transfer_on_safe(struct kvr *, struct transfer *);
 
 /* The target says that the batch from piece `first` is visible, or why it will not count. */
 void transfer_on_done(struct kvr *, struct peer *, uint32_t first, int error);
 
-/* Asks again after the oldest write that waits for its DONE, once a second: finds out that a peer
- * has left without the provider saying so. `now` in ns. */
-void transfer_probe(struct kvr *, struct peer *, int64_t now);
+/* The target's rail has a new epoch. */
+void transfer_on_fenced(struct kvr *, struct peer *, uint32_t there);
+
+/* The target says which pieces have not come: though they are done here, they may yet. */
+void transfer_on_want(struct kvr *, struct peer *, const struct wire_message *);
+
+/* Asks after writes whose pieces are all said to be there, and whose DONE does not come. */
+void transfer_probe(struct kvr *, struct peer *);
 
 /* The peer died: its transfers end when nothing of them is in flight. */
 void transfer_abandon_all(struct kvr *, struct peer *);

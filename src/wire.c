@@ -160,6 +160,7 @@ ssize_t wire_address_encode(const struct wire_address *in, void *buf, size_t len
 	put_text(&w, in->failure);
 	put_number(&w, in->rails, 4);
 	for (uint32_t i = 0; i < in->rails; i++) {
+		put_number(&w, in->rail[i].epoch, 4);
 		put_number(&w, in->rail[i].len, 1);
 		put(&w, in->rail[i].bytes, in->rail[i].len);
 	}
@@ -172,6 +173,7 @@ static bool get_endpoint(struct reader *r, struct wire_endpoint *out)
 	static const uint8_t zero[FABRIC_ADDRESS_MAX];
 	const uint8_t *bytes;
 
+	out->epoch = get_number(r, 4);
 	out->len = get_number(r, 1);
 	bytes = get(r, out->len);
 	if (!bytes || out->len > sizeof(out->bytes) || !memcmp(bytes, zero, out->len))
@@ -208,6 +210,7 @@ ssize_t wire_region_encode(const struct wire_region *in, void *buf, size_t len)
 	struct writer w = seal_begin(buf, len);
 
 	put_number(&w, in->instance, 8);
+	put_number(&w, in->id, 8);
 	put_number(&w, in->len, 8);
 	put_number(&w, in->base, 8);
 	put_number(&w, in->counters, 4);
@@ -226,6 +229,7 @@ int wire_region_decode(const void *buf, size_t len, struct wire_region *out, uin
 		return rc;
 	memset(out, 0, sizeof(*out));
 	out->instance = get_number(&r, 8);
+	out->id = get_number(&r, 8);
 	out->len = get_number(&r, 8);
 	out->base = get_number(&r, 8);
 	out->counters = get_number(&r, 4);

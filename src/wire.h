@@ -8,7 +8,7 @@
 #include "fabric.h"
 #include <kvrail.h>
 
-#define WIRE_VERSION     2    /* raise with any change to a format or to the protocol */
+#define WIRE_VERSION     3    /* raise with any change to a format or to the protocol */
 #define WIRE_MESSAGE_MAX 4096 /* a control message with its body */
 #define WIRE_HEADER      56   /* of it, before the body */
 
@@ -21,6 +21,7 @@ struct wire_address {
 	char failure[FABRIC_WHY];
 	uint32_t rails;
 	struct wire_endpoint {
+		uint32_t epoch; /* how often the address has changed */
 		uint8_t len;
 		uint8_t bytes[FABRIC_ADDRESS_MAX];
 	} rail[KVR_MAX_RAILS];
@@ -29,6 +30,7 @@ struct wire_address {
 /* A region, as its owner's peers may use it. */
 struct wire_region {
 	uint64_t instance; /* the owner's */
+	uint64_t id;       /* of all that instance has opened */
 	uint64_t len;
 	uint64_t base;     /* what a peer adds an offset to: an address, or 0 */
 	uint32_t counters; /* the owner has */
@@ -40,18 +42,27 @@ enum wire_type {
 	WIRE_HELLO = 1, /* body: my address. a: your index here, b: your lane here */
 	WIRE_WELCOME,   /* a, b as in HELLO, which it answers; no body */
 	WIRE_END,       /* a: first piece, b: pieces, c: counter. All are posted */
-	WIRE_LOST,  /* a, b: as END, whose counter must not move; c: a piece that will not come */
-	WIRE_DONE,  /* a: first piece, c: 0 or errno. The batch is all visible */
-	WIRE_READY, /* allgather a, step b: send me yours */
-	WIRE_CHUNK, /* body: bytes of allgather a, step b, at offset c */
-	WIRE_BYE,   /* I am done with you: nothing of mine will come any more */
+	WIRE_LOST,   /* a, b: as END, whose counter must not move; c: a piece that will not come */
+	WIRE_DONE,   /* a: first piece, c: 0 or errno. The batch is all visible */
+	WIRE_READY,  /* allgather a, step b: send me yours */
+	WIRE_CHUNK,  /* body: bytes of allgather a, step b, at offset c */
+	WIRE_WANT,   /* a: as END; body: numbers (4 bytes each) that have not come */
+	WIRE_FENCE,  /* give your rail a an epoch above b: see failover.h */
+	WIRE_RAIL,   /* my rail a has epoch b, body: its address */
+	WIRE_PULL,   /* a: batch, b: its lists if this is the last one, c: counter; body: see pull.c
+	              */
+	WIRE_STOP,   /* a: batch that is to end early */
+	WIRE_PULLED, /* a: batch, c: 0 or errno. It is all visible, or has ended */
+	WIRE_BYE,    /* I am done with you: nothing of mine will come any more */
 	/* These have no number, and are not sent again. */
 	WIRE_ACK,  /* only what every message's head says */
-	WIRE_PING, /* on each rail alone; a, b, c come back ... */
-	WIRE_PONG, /* ... on the same one */
+	WIRE_PING, /* from rail a, of epoch c and this address, to the receiver's rail b ... */
+	WIRE_PONG, /* ... got there; over any rail */
 };
 
 #define WIRE_LAST WIRE_PONG
+
+#define WIRE_PULL_STOPPED UINT64_MAX /* c: the batch was cancelled, and has no more ops */
 
 /* Whether messages of the type are numbered, and sent until they are acknowledged. */
 static inline bool wire_is_numbered(enum wire_type type)

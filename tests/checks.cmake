@@ -51,6 +51,10 @@ endif()
 if(TARGET softefa AND TARGET kvrail_program AND NOT KVRAIL_SANITIZE)
 	kvrail_check(softefa_replay softefa 600 sh ${dir}/softefa/test_replay.sh
 		$<TARGET_FILE:softefa> $<TARGET_FILE_DIR:kvrail_program>)
+	# It runs several things at once by itself, and some of them have to end in time.
+	kvrail_check(softefa_matrix softefa 600 sh ${dir}/softefa/matrix.sh
+		$<TARGET_FILE:softefa> $<TARGET_FILE_DIR:kvrail_program>)
+	set_tests_properties(softefa_matrix PROPERTIES PROCESSORS 2)
 endif()
 
 get_property(targets DIRECTORY PROPERTY BUILDSYSTEM_TARGETS)

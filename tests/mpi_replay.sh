@@ -65,7 +65,8 @@ rails_bytes()
 {
 	sed 's/.*"rails":\[//; s/},{/\n/g' out |
 		sed -n 's/.*"rank":\([0-9]*\),"name":"[^"]*","bytes":\([0-9]*\).*/\1 \2/p' |
-		awk -v ranks="$1" '$1 < ranks { sum += $2 } END { printf "%.0f", sum }'
+		awk -v ranks="$1" -v pulled="$(grep -c 'targets read what is written' err)" \
+			'($1 < ranks) != (pulled > 0) { sum += $2 } END { printf "%.0f", sum }'
 }
 
 # moves REQUESTS TOKENS BYTES-PER-TOKEN P D ARGUMENT...: one line of JSON, with what the trace asks

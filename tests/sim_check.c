@@ -35,6 +35,7 @@ static void check_result(const struct load_request *request, int result)
 
 	for (unsigned int i = 0; i < request->targets; i++)
 		targets |= 1u << request->target[i].rank;
+	request->rank->has_given_up |= result == -EHOSTUNREACH;
 	if (!result || (result == -ECANCELED && request->is_cancelled) ||
 	    faults_excuse(request->rank->number, targets, result))
 		return;

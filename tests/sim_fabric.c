@@ -11,8 +11,8 @@ struct sim_fabric sim;
 
 /* As an endpoint's name travels. */
 struct name {
-	uint32_t magic, rank, index, life;
-	uint8_t rest[16];
+	uint32_t magic, rank, index, life, door;
+	uint8_t rest[12];
 };
 
 #define NAME_MAGIC 0x6d697372
@@ -140,6 +140,20 @@ static void sim_shut(struct fabric_nic *nic)
 	travel_drop(&nic->waiting);
 }
 
+/* All that was inserted is gone with the endpoint. */
+static int sim_reopen(struct fabric_nic *nic)
+{
+	nic->av_count = 0;
+	start_endpoint(nic);
+	return 0;
+}
+
+static int sim_renew(struct fabric_nic *nic)
+{
+	nic->door++;
+	return 0;
+}
+
 static void sim_close(struct fabric_nic *nic)
 {
 	sim_shut(nic);
@@ -157,7 +171,7 @@ static void sim_close(struct fabric_nic *nic)
 
 static ssize_t sim_address(struct fabric_nic *nic, void *buf, size_t len)
 {
-	struct name name = {NAME_MAGIC, nic->rank, nic->index, nic->life, {0}};
+	struct name name = {NAME_MAGIC, nic->rank, nic->index, nic->life, nic->door, {0}};
 
 	if (len < sizeof(name))
 		return -ENOSPC;
@@ -183,7 +197,8 @@ static int sim_insert(struct fabric_nic *nic, const void *address, uint64_t *pee
 			return -ENOMEM;
 		nic->av = av;
 	}
-	nic->av[nic->av_count] = (struct destination){&sim.nic[name.rank][name.index], name.life};
+	nic->av[nic->av_count] =
+		(struct destination){&sim.nic[name.rank][name.index], name.life, name.door};
 	*peer = nic->av_count++;
 	return 0;
 }
@@ -308,12 +323,14 @@ static int post_rma(struct fabric_nic *nic, enum sim_kind kind, const struct fab
 	op = travel_new(nic, kind, user);
 	op->to = nic->av[rma->peer].nic;
 	op->to_life = nic->av[rma->peer].life;
+	op->to_door = nic->av[rma->peer].door;
 	op->local = rma->local;
 	op->len = rma->len;
 	op->remote = rma->remote;
 	op->key = rma->key;
 	op->notify = kind == SIM_WRITE && rma->notify;
 	op->immediate = rma->immediate;
+	op->delivered = rma->delivered;
 	travel_start(op);
 	alloc_end_post();
 	return 0;
@@ -404,6 +421,8 @@ const struct fabric_ops sim_fabric_ops = {
 	.list_close = sim_list_close,
 	.open = sim_open,
 	.shut = sim_shut,
+	.reopen = sim_reopen,
+	.renew = sim_renew,
 	.close = sim_close,
 	.address = sim_address,
 	.insert = sim_insert,

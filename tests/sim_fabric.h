@@ -32,11 +32,11 @@ struct sim_op {
 	enum sim_kind kind;
 	enum sim_manner manner;
 	struct fabric_nic *from, *to;
-	uint32_t from_life, to_life;
+	uint32_t from_life, to_life, to_door;
 	struct fabric_op *user;
 	uint8_t *local, *copy; /* copy: of a message, or BY_COPY */
 	uint64_t remote, key, len;
-	bool notify;
+	bool notify, delivered;
 	uint32_t immediate;
 
 	struct { /* see faults_choose_fate */
@@ -79,7 +79,7 @@ struct receive {
 
 struct destination {
 	struct fabric_nic *nic;
-	uint32_t life;
+	uint32_t life, door;
 };
 
 struct fabric_nic {
@@ -95,6 +95,7 @@ struct fabric_nic {
 	/* Its endpoint. */
 	bool is_open;
 	uint32_t life; /* told apart from endpoints before it */
+	uint32_t door; /* by which peers write and read */
 	uint32_t sends, sends_max;
 	struct fabric_event *cq;
 	size_t cq_first, cq_count, cq_room;

@@ -4,10 +4,12 @@
 #include "clock.h"
 #include "context.h"
 #include "sim_world.h"
+#include <errno.h>
 #include <string.h>
 
 #define TICK_LEAST (20 * US) /* where nothing happens all ranks look at the clock: so often ... */
 #define TICK_MOST  (5 * MS)  /* ... at first, and then less and less */
+#define MOURNING   (10 * S)  /* more than a peer's silence may last */
 #define COUNTERS   64
 
 struct sim_rank ranks[SIM_RANKS];
@@ -45,6 +47,7 @@ static void open_context(struct sim_rank *rank, struct dice *dice)
 		.piece_bytes = 4096u << dice_roll(dice, 3),
 		.queue_depth = 1 + dice_roll(dice, dice_chance(dice, 50) ? 64 : 8),
 		.counters = COUNTERS,
+		.write_mode = dice_chance(dice, 40) ? KVR_PULL : KVR_PUSH,
 	};
 
 	sim.opening = rank->number;
@@ -122,16 +125,29 @@ void ranks_open(struct dice *dice)
 		}
 }
 
+/* A write of a rank that is dead, or that somebody takes for dead, may still be being read, until
+ * its silence has lasted here as well. */
+static bool is_mourning(void)
+{
+	for (unsigned int i = 0; i < ranks_count; i++)
+		if (ranks[i].is_dead || ranks[i].has_given_up)
+			return true;
+	return false;
+}
+
 void ranks_renew(struct sim_rank *rank, enum memory_role role, unsigned int region)
 {
 	struct sim_rank *other;
+	int rc = kvr_region_close(rank->region[role][region]);
 
+	if (rc == -EBUSY && is_mourning())
+		return;
+	must("kvr_region_close", rc);
 	world_trace("rank %u renews region %u.%u", rank->number, role, region);
 	for (other = ranks; other < ranks + ranks_count; other++)
 		if (!other->is_dead)
 			must("kvr_remote_close",
 			     kvr_remote_close(other->remote[rank->number][role][region]));
-	must("kvr_region_close", kvr_region_close(rank->region[role][region]));
 	open_region(rank, role, region);
 	for (other = ranks; other < ranks + ranks_count; other++)
 		if (!other->is_dead)
@@ -227,6 +243,16 @@ void ranks_bury(void)
 	wake_all();
 }
 
+static void close_region(struct kvr_region *region)
+{
+	int64_t limit = world.now + MOURNING;
+	int rc;
+
+	while ((rc = kvr_region_close(region)) == -EBUSY && is_mourning() && world.now < limit)
+		ranks_turn();
+	must("kvr_region_close", rc);
+}
+
 static void close_memory(struct sim_rank *rank)
 {
 	for (unsigned int i = 0; i < ranks_count; i++)
@@ -236,7 +262,7 @@ static void close_memory(struct sim_rank *rank)
 				     kvr_remote_close(rank->remote[i][role][j]));
 	for (int role = 0; role < MEMORY_ROLES; role++)
 		for (int i = 0; i < MEMORY_REGIONS; i++)
-			must("kvr_region_close", kvr_region_close(rank->region[role][i]));
+			close_region(rank->region[role][i]);
 }
 
 void ranks_close(struct sim_rank *rank, bool clean)

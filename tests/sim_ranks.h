@@ -11,10 +11,11 @@
 struct sim_rank {
 	unsigned int number;
 	struct kvr *kvr;
-	bool idle;    /* nothing came since its last pass, which did nothing */
-	bool inside;  /* it is in a call of kvrail's that waits, and drives the others */
-	bool is_dead; /* only lives on to be closed */
-	bool is_news; /* it did something that nobody has checked */
+	bool idle;         /* nothing came since its last pass, which did nothing */
+	bool inside;       /* it is in a call of kvrail's that waits, and drives the others */
+	bool is_dead;      /* only lives on to be closed */
+	bool has_given_up; /* a request of its ended with -EHOSTUNREACH */
+	bool is_news;      /* it did something that nobody has checked */
 	int64_t paused_until;
 	int peer[SIM_RANKS];
 	struct kvr_region *region[MEMORY_ROLES][MEMORY_REGIONS];

@@ -85,7 +85,8 @@ static bool source_is_gone(const struct sim_op *op)
 
 static bool target_is_gone(const struct sim_op *op)
 {
-	return !op->to->is_open || op->to->life != op->to_life || op->to->dead;
+	return !op->to->is_open || op->to->life != op->to_life || op->to->dead ||
+	       (op->kind != SIM_SEND && op->to->door != op->to_door);
 }
 
 static void complete(struct sim_op *op, int error)
@@ -290,6 +291,7 @@ static bool fails_at_target(struct sim_op *op)
 void travel_serve(struct fabric_nic *nic)
 {
 	struct sim_op *op;
+	bool any = false;
 
 	for (int i = 0; i < SERVES && (op = TAILQ_FIRST(&nic->waiting)); i++) {
 		TAILQ_REMOVE(&nic->waiting, op, link);
@@ -297,6 +299,7 @@ void travel_serve(struct fabric_nic *nic)
 			TAILQ_INSERT_TAIL(&nic->waiting, op, link);
 			continue;
 		}
+		any = true;
 		if (fails_at_target(op) || is_stopped(op)) {
 			unref(op);
 			continue;
@@ -307,7 +310,8 @@ void travel_serve(struct fabric_nic *nic)
 		else
 			unref(op);
 	}
-	if (!TAILQ_EMPTY(&nic->waiting))
+	/* What a hole holds is no reason to look again. */
+	if (any && !TAILQ_EMPTY(&nic->waiting))
 		sim.on_news(nic->rank);
 }
 
@@ -354,7 +358,9 @@ static void choose_manner(struct sim_op *op)
 {
 	if (op->kind == SIM_SEND || op->fate.error || !(faults.kinds & FAULT_EMULATED))
 		return;
-	op->manner = op->kind == SIM_WRITE && dice_chance(&world.dice, 60) ? BY_COPY : BY_TARGET;
+	op->manner = op->kind == SIM_WRITE && !op->delivered && dice_chance(&world.dice, 60)
+	                     ? BY_COPY
+	                     : BY_TARGET;
 	if (op->manner == BY_TARGET)
 		return;
 	op->copy = malloc(op->len);

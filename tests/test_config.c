@@ -35,8 +35,9 @@ static const struct number {
 };
 
 static const char *const names[] = {
-	"KVR_PROVIDER",    "KVR_RAILS",    "KVR_PIECE_BYTES",  "KVR_WINDOW_BYTES",
-	"KVR_QUEUE_DEPTH", "KVR_COUNTERS", "KVR_PEER_TIMEOUT", "KVR_LOG",
+	"KVR_PROVIDER",     "KVR_RAILS",       "KVR_PIECE_BYTES",
+	"KVR_WINDOW_BYTES", "KVR_QUEUE_DEPTH", "KVR_COUNTERS",
+	"KVR_PEER_TIMEOUT", "KVR_WRITE_MODE",  "KVR_LOG",
 };
 
 static char logged[2048];
@@ -400,6 +401,30 @@ static void log_level_by_environment(void **state)
 	assert_int_equal(lines_at(""), 2);
 }
 
+static void write_modes(void **state)
+{
+	static const char *const words[] = {"auto", "push", "pull"};
+	struct kvr_options options = {.size = sizeof(options)};
+	struct config config;
+
+	(void)state;
+	for (int i = KVR_AUTO; i <= KVR_PULL; i++) {
+		setenv("KVR_WRITE_MODE", words[i], 1);
+		assert_int_equal(config_load(NULL, &config), 0);
+		assert_int_equal(config.write_mode, i);
+	}
+	options.write_mode = KVR_PUSH; /* it beats the environment */
+	assert_int_equal(config_load(&options, &config), 0);
+	assert_int_equal(config.write_mode, KVR_PUSH);
+	options.write_mode = KVR_PULL + 1;
+	assert_int_equal(config_load(&options, &config), -EINVAL);
+	setenv("KVR_WRITE_MODE", "pus", 1);
+	assert_int_equal(config_load(NULL, &config), -EINVAL);
+	unsetenv("KVR_WRITE_MODE");
+	assert_int_equal(config_load(NULL, &config), 0);
+	assert_int_equal(config.write_mode, KVR_AUTO);
+}
+
 static void the_table_lists_all(void **state)
 {
 	struct kvr_setting setting;
@@ -485,6 +510,7 @@ int main(void)
 		cmocka_unit_test_setup(a_size_that_was_not_set, clean),
 		cmocka_unit_test_setup(progress_threads_are_not_yet, clean),
 		cmocka_unit_test_setup(log_level_by_environment, clean),
+		cmocka_unit_test_setup(write_modes, clean),
 		cmocka_unit_test_setup(the_table_lists_all, clean),
 		cmocka_unit_test_setup(rails_by_name, clean),
 		cmocka_unit_test_setup(rails_by_a_long_list, clean),

@@ -21,7 +21,7 @@
 
 struct flight {
 	uint64_t len;
-	int64_t done;
+	int64_t posted, done;
 };
 
 struct model {
@@ -69,8 +69,8 @@ static bool try_post(struct model *m, unsigned int r, struct stripe_cursor *c)
 	*c = ahead;
 	pace_post(&m->pace[r], piece.len, m->now);
 	m->free_at[r] = start + (int64_t)((double)piece.len / m->rate[r]);
-	m->flight[r][(m->head[r] + m->count[r]++) % DEPTH] =
-		(struct flight){.len = piece.len, .done = m->free_at[r] + LATENCY};
+	m->flight[r][(m->head[r] + m->count[r]++) % DEPTH] = (struct flight){
+		.len = piece.len, .posted = m->now, .done = m->free_at[r] + LATENCY};
 	m->carried[r] += piece.len;
 	return true;
 }
@@ -88,7 +88,8 @@ static bool complete(struct model *m)
 	m->now = next > m->now ? next : m->now;
 	for (unsigned int r = 0; r < m->rails; r++)
 		while (m->count[r] && m->flight[r][m->head[r]].done <= m->now) {
-			pace_complete(&m->pace[r], m->flight[r][m->head[r]].len, m->now);
+			pace_complete(&m->pace[r], m->flight[r][m->head[r]].len,
+			              m->flight[r][m->head[r]].posted, m->now);
 			m->head[r] = (m->head[r] + 1) % DEPTH;
 			m->count[r]--;
 		}
@@ -213,9 +214,9 @@ static void history_fades(void **state)
 	(void)state;
 	for (int64_t i = 0; i < 20; i++) {
 		pace_post(&pace[0], MIB, i * 1000000);
-		pace_complete(&pace[0], MIB, i * 1000000 + 100000);
+		pace_complete(&pace[0], MIB, i * 1000000, i * 1000000 + 100000);
 		pace_post(&pace[1], MIB, i * 1000000);
-		pace_complete(&pace[1], MIB, i * 1000000 + 900000);
+		pace_complete(&pace[1], MIB, i * 1000000, i * 1000000 + 900000);
 	}
 	assert_true(takes(pace, 2, 0, MIB, MIB));
 	assert_false(takes(pace, 2, 1, MIB, MIB));

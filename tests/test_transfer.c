@@ -170,6 +170,55 @@ static void test_scatter_gather(void **state)
 	assert_int_equal(ranks_run(4, 200, scatter_ranks, NULL), 0);
 }
 
+/* Rank 0 hands every rank, itself too, a slice of its buffer, each longer than the one before and
+ * the first one empty; then takes them back in another order. */
+static int slice_ranks(const struct kvr_bootstrap *b, void *arg)
+{
+	uint64_t lens[JOB_MAX_RANKS], at[JOB_MAX_RANKS], there[JOB_MAX_RANKS], begin = 0;
+	struct kvr_slices slices = {.size = sizeof(slices), .lens = lens, .remote_offsets = there};
+	struct kvr_request *request;
+	struct job job;
+
+	(void)arg;
+	job_open(&job, b, 8 * MIB);
+	slices.local = job.region;
+	slices.remotes = job.remote;
+	slices.n = job.n;
+	fill(&job);
+	for (int i = 0; i < job.n; i++) {
+		lens[i] = i * 70001;
+		at[i] = 6 * MIB - i * 300000;
+		there[i] = 2 * MIB + i;
+	}
+	job_barrier(&job);
+	if (!job.rank) {
+		expect_rc(kvr_scatter(job.kvr, &slices, 3, &request), 0);
+		expect_rc(kvr_request_wait(request, JOB_TIMEOUT), 0);
+		expect_rc(kvr_request_close(request), 0);
+		slices.local_offsets = at;
+		expect_rc(kvr_gather(job.kvr, &slices, &request), 0);
+		expect_rc(kvr_request_wait(request, JOB_TIMEOUT), 0);
+		expect_rc(kvr_request_close(request), 0);
+	}
+	expect_counter(&job, 3, job.rank > 0);
+	for (int i = 0; i < job.n; begin += lens[i++])
+		for (uint64_t j = 0; j < lens[i]; j++) {
+			if (i == job.rank)
+				expect(job.memory[there[i] + j] == job_pattern(0, begin + j));
+			if (!job.rank)
+				expect(job.memory[at[i] + j] == job_pattern(0, begin + j));
+		}
+	job_barrier(&job);
+	job_close(&job);
+	return 0;
+}
+
+static void test_slices(void **state)
+{
+	(void)state;
+	assert_int_equal(ranks_run(4, 200, slice_ranks, NULL), 0);
+}
+
 /* Threads of rank 0 write at once, to both other ranks, each with a counter of its own. */
 #define THREADS       4
 #define THREAD_ROUNDS 25
@@ -426,9 +475,9 @@ static void test_refuse(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_write),   cmocka_unit_test(test_scatter_gather),
-		cmocka_unit_test(test_threads), cmocka_unit_test(test_cancel),
-		cmocka_unit_test(test_refuse),
+		cmocka_unit_test(test_write),  cmocka_unit_test(test_scatter_gather),
+		cmocka_unit_test(test_slices), cmocka_unit_test(test_threads),
+		cmocka_unit_test(test_cancel), cmocka_unit_test(test_refuse),
 	};
 
 	job_need_provider();

@@ -18,12 +18,12 @@ enum {
 	FAILURE = HOST + 2 + 4,
 	RAILS = FAILURE + 2,
 	FIRST_RAIL = RAILS + 4,
-	ADDRESS_BYTES = FIRST_RAIL + 2 * (1 + 16),
+	ADDRESS_BYTES = FIRST_RAIL + 2 * (4 + 1 + 16),
 };
 
 /* ... and in a descriptor. */
 enum {
-	REGION_RAILS = SEAL_BYTES + 28,
+	REGION_RAILS = SEAL_BYTES + 36,
 	REGION_BYTES = REGION_RAILS + 4 + 2 * 8,
 };
 
@@ -151,11 +151,11 @@ static void too_many_rails(void **state)
 		fresh_address();
 		seal_put(bytes + RAILS, rails[i]);
 		/* There is something for each. */
-		for (size_t at = FIRST_RAIL; at + 17 <= sizeof(bytes); at += 17) {
-			memset(bytes + at, 0x11, 17);
-			bytes[at] = 16;
+		for (size_t at = FIRST_RAIL; at + 21 <= sizeof(bytes); at += 21) {
+			memset(bytes + at, 0x11, 21);
+			bytes[at + 4] = 16;
 		}
-		assert_int_equal(decode_address(FIRST_RAIL + 17 * (KVR_MAX_RAILS + 1)), -EBADMSG);
+		assert_int_equal(decode_address(FIRST_RAIL + 21 * (KVR_MAX_RAILS + 1)), -EBADMSG);
 		fresh_region();
 		seal_put(bytes + REGION_RAILS, rails[i]);
 		assert_int_equal(decode_region(REGION_RAILS + 4 + 8 * (KVR_MAX_RAILS + 1)),
@@ -171,9 +171,9 @@ static void endpoint_names_too_long(void **state)
 	for (size_t i = 0; i < sizeof(lengths); i++) {
 		fresh_address();
 		seal_put(bytes + RAILS, 1);
-		bytes[FIRST_RAIL] = lengths[i];
-		memset(bytes + FIRST_RAIL + 1, 0x11, lengths[i]);
-		assert_int_equal(decode_address(FIRST_RAIL + 1 + lengths[i]),
+		bytes[FIRST_RAIL + 4] = lengths[i];
+		memset(bytes + FIRST_RAIL + 5, 0x11, lengths[i]);
+		assert_int_equal(decode_address(FIRST_RAIL + 5 + lengths[i]),
 		                 lengths[i] == FABRIC_ADDRESS_MAX ? 0 : -EBADMSG);
 	}
 }
@@ -195,13 +195,14 @@ static void claims_below_a_header_count_as_none(void **state)
 static void a_region_looks_like_this(void **state)
 {
 	static const uint8_t wanted[] = {
-		'K', 'V', 'R', 'D', WIRE_VERSION, 0, 0, 0, 56, 0, 0, 0, 0xe1, 0xa7, 0xff, 0x73,
+		'K', 'V', 'R', 'D', WIRE_VERSION, 0, 0, 0, 64, 0, 0, 0, 0x89, 0x25, 0x0d, 0x23,
 	};
 	static const uint8_t body[] = {
-		8, 7, 6, 5, 4, 3, 2, 1, 0, 16, 0, 0, 0,    0,    0, 0, 0, 0, 1, 0,
-		0, 0, 0, 0, 9, 0, 0, 0, 1, 0,  0, 0, 0xef, 0xbe, 0, 0, 0, 0, 0, 0x80,
+		8, 7, 6, 5, 4, 3, 2, 1, 7, 0, 0, 0, 0, 0, 0, 0, 0,    16,   0, 0, 0, 0, 0, 0,
+		0, 0, 1, 0, 0, 0, 0, 0, 9, 0, 0, 0, 1, 0, 0, 0, 0xef, 0xbe, 0, 0, 0, 0, 0, 0x80,
 	};
 	struct wire_region region = {.instance = 0x0102030405060708,
+	                             .id = 7,
 	                             .len = 4096,
 	                             .base = 65536,
 	                             .counters = 9,

@@ -66,9 +66,17 @@ reordered()
 for device in p4d p5 p5en; do
 	replay 8 --device $device
 	verified "$device"
-	[ "$(reordered)" -gt 20 ] || fail "$device: only $(reordered) % came out of order"
-	echo "$device: verified, $(reordered) % of the arrivals behind a later one"
+	echo "$device: verified"
 done
+
+# Arrivals are those of messages, which carry the bytes where writes are imitated.
+KVR_WRITE_MODE=push
+export KVR_WRITE_MODE
+replay 8 --device p5en
+verified "pushed"
+[ "$(reordered)" -gt 20 ] || fail "pushed: only $(reordered) % came out of order"
+echo "pushed: verified, $(reordered) % of the arrivals behind a later one"
+unset KVR_WRITE_MODE
 
 printf '0.8 pause 1\n1.8 resume 1\n0 latency 0:* 100\n' >"$scratch/schedule"
 replay 8 --gbps 0.2 --schedule "$scratch/schedule"

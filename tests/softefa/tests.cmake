@@ -40,8 +40,12 @@ foreach(device ${devices})
 		OPTIONS --device ${device} --nics 4 --hosts 2 --jitter-us 50
 		COMMAND $<TARGET_FILE:test_transfer>)
 endforeach()
+# What they would not choose by themselves with this libfabric.
+softefa_test(test_transfer_push 600
+	OPTIONS --nics 4 --hosts 2 --jitter-us 50
+	COMMAND ${CMAKE_COMMAND} -E env KVR_WRITE_MODE=push $<TARGET_FILE:test_transfer>)
 set(two_hosts --nics 16 --hosts 2 --jitter-us 50)
-foreach(name test_bootstrap test_peers)
+foreach(name test_bootstrap test_peers test_reshard)
 	softefa_test(${name} 600 OPTIONS ${two_hosts} COMMAND $<TARGET_FILE:${name}>)
 endforeach()
 
@@ -63,3 +67,15 @@ if(MPI_C_FOUND)
 		RUNTIME_OUTPUT_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR})
 	target_link_libraries(mpi_rate PRIVATE kvrail_flags MPI::MPI_C)
 endif()
+
+# Run by matrix.sh.
+add_executable(fault_matrix ${softefa_dir}/../fault_matrix.c ${softefa_dir}/../strike.c
+	${softefa_dir}/../job.c ${softefa_dir}/../ranks.c ${softefa_dir}/shm.c)
+set_target_properties(fault_matrix PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR})
+target_link_libraries(fault_matrix PRIVATE kvrail_flags kvrail_objects)
+
+# Run by rates.sh, which is no test.
+add_executable(rail_share ${softefa_dir}/../rail_share.c ${softefa_dir}/../job.c
+	${softefa_dir}/../ranks.c)
+set_target_properties(rail_share PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR})
+target_link_libraries(rail_share PRIVATE kvrail_flags kvrail_objects)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * The nodes of a region's pages, from a kernel that answers as it is told to. */
-#include "pages.h"
+#include "page_nodes.h"
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
