@@ -140,8 +140,9 @@ KVR_API const char *kvr_provider(const struct kvr *, const char **why);
  * Registers memory on every rail. cuda_device: KVR_HOST; GPU memory is refused with -EOPNOTSUPP
  * yet. The export is a descriptor that a peer opens as a remote, sent by any means
  * (kvr_allgather will do); it returns its length, at most KVR_DESCRIPTOR_MAX. Closing with
- * -EBUSY: a request of this rank uses it. That no *peer* uses it any more is for the caller to
- * know: on EFA, a write to a closed region ends the writing or the written-to process.
+ * -EBUSY: a request of this rank uses it, or a peer's write that is pulled. That no *peer* uses it
+ * any more is for the caller to know: on EFA, a write to a closed region ends the writing or the
+ * written-to process.
  */
 KVR_API int kvr_region_open(struct kvr *, void *addr, size_t len, int cuda_device,
                             struct kvr_region **out);
@@ -217,7 +218,8 @@ KVR_API int kvr_request_cancel(struct kvr_request *);
 KVR_API int kvr_request_close(struct kvr_request *);
 
 /* Waits until counter >= at_least. Its value goes to *value (may be NULL), also with an error:
- * -ETIMEDOUT, or -EHOSTUNREACH when a peer that has moved it before is dead. */
+ * -ETIMEDOUT, or -EHOSTUNREACH when a peer that has moved it before is dead, which stays so for
+ * this counter, also where other peers move it. */
 KVR_API int kvr_counter_wait(struct kvr *, uint32_t counter, uint64_t at_least, int timeout_ms,
                              uint64_t *value);
 

@@ -384,7 +384,8 @@ static bool is_clogged(const struct rail *rail)
 static void check_paths(struct kvr *kvr, struct peer *peer)
 {
 	for (unsigned int r = 0; r < kvr->rail_count; r++) {
-		peer->pace[r].out = peer->path[r].health.out || peer->path[r].greeting ||
+		peer->pace[r].out = peer->path[r].health.out ||
+		                    (kvr->rails[r].shut_waits && !peer->path[r].met) ||
 		                    is_clogged(&kvr->rails[r]);
 		if (health_wants_try(&peer->path[r].health, kvr->now))
 			control_try(kvr, peer, r);

@@ -44,7 +44,7 @@ struct path {
 	uint32_t there;   /* which one that is ... */
 	uint32_t epoch;   /* ... and when */
 	bool met;         /* the endpoints know each other, see transfer.c; else: */
-	bool greeting;    /* ... are being introduced */
+	bool greeting;    /* ... are being introduced, or not yet */
 	int64_t greet_at; /* ns; not before */
 	uint32_t tries;   /* while out of use: with other ones of its rails */
 	uint32_t turns;   /* to other ones of its rails */

@@ -13,7 +13,6 @@
 
 #define MS             1000000ll /* ns */
 #define PROBE_INTERVAL (1 * MS)
-#define GREET_PAUSE    (10 * MS)  /* after one that failed */
 #define ASK_PAUSE_CALM (500 * MS) /* until the first question; and ... */
 #define ASK_PAUSE      (20 * MS)  /* ... where a door was replaced; then twice as long, ... */
 #define ASK_PAUSE_MAX  (1000 * MS)
@@ -95,7 +94,7 @@ static void enqueue(struct transfer *t, struct transfer_queue *queue)
 		TAILQ_INSERT_TAIL(queue, t, link);
 }
 
-static void leave_repair(struct transfer *t)
+void transfer_leave_repair(struct transfer *t)
 {
 	again_clear(&t->again);
 	if (t->in_repair)
@@ -111,7 +110,7 @@ static void finish(struct kvr *kvr, struct transfer *t)
 	const struct kvr_op *op = t->cursor.ops, *end = op + t->cursor.n;
 
 	enqueue(t, NULL);
-	leave_repair(t);
+	transfer_leave_repair(t);
 	for (; op < end; op++) {
 		op->local->users--;
 		op->remote->users--;
@@ -127,7 +126,7 @@ static void finish(struct kvr *kvr, struct transfer *t)
 	peer_settle(kvr, peer);
 }
 
-static void finish_if_over(struct kvr *kvr, struct transfer *t)
+void transfer_finish_if_over(struct kvr *kvr, struct transfer *t)
 {
 	bool is_dead;
 
@@ -151,7 +150,7 @@ static void note_end(struct kvr *kvr, const struct transfer *t)
 }
 
 /* No more pieces; tells the target how many there were. */
-static void seal(struct kvr *kvr, struct transfer *t)
+void transfer_seal(struct kvr *kvr, struct transfer *t)
 {
 	struct peer *peer = t->peer;
 
@@ -191,16 +190,16 @@ static void lose_repairs(struct kvr *kvr, struct transfer *t)
 		again_remove(&t->again, place);
 		note_lost(kvr, t, (t->first + place) % LANE_PIECES);
 	}
-	leave_repair(t);
+	transfer_leave_repair(t);
 }
 
 /* Ends posting early. The caller's finish_if_over may then free the transfer. */
-static void fail(struct kvr *kvr, struct transfer *t, int error)
+void transfer_fail(struct kvr *kvr, struct transfer *t, int error)
 {
 	if (!t->error)
 		t->error = error;
 	if (!t->sealed)
-		seal(kvr, t);
+		transfer_seal(kvr, t);
 	lose_repairs(kvr, t);
 }
 
@@ -246,219 +245,23 @@ bool transfer_accept(struct kvr *kvr)
 	return any;
 }
 
-/* Whether the lane's numbers reach for one more piece: see counter.h. */
-static bool lane_has_room(const struct peer *peer, const struct transfer *t)
-{
-	const struct transfer *oldest = TAILQ_FIRST(&peer->awaiting);
-
-	return piece_distance(oldest ? oldest->first : t->first, t->first + t->posted) <
-	       LANE_WINDOW;
-}
-
-/* As the rails are now: they change with what is completed, that is, between passes. */
-static const struct pace_view *look(const struct kvr *kvr, struct peer *peer)
-{
-	if (!peer->view.all || peer->looked_at != kvr->now) {
-		peer->view = pace_look(peer->pace, kvr->rail_count);
-		peer->looked_at = kvr->now;
-	}
-	return &peer->view;
-}
-
-static bool start(struct peer *peer, struct transfer *t)
-{
-	if (t->started)
-		return true;
-	t->first = peer->next_piece;
-	t->started = true;
-	return t->request->is_read || peer->lane_there < LANES;
-}
-
-static struct transfer *find_awaiting(struct peer *peer, uint32_t first)
-{
-	struct transfer *t = TAILQ_FIRST(&peer->awaiting);
-
-	while (t && t->first != first)
-		t = TAILQ_NEXT(t, link);
-	return t;
-}
-
-/* The piece of a transfer that goes next, by its place; *ahead: the cursor behind it. */
-static bool choose_piece(struct transfer *t, struct stripe_cursor *ahead, uint32_t *place,
-                         struct stripe_piece *out)
-{
-	*ahead = t->cursor;
-	if (t->again.count)
-		return again_next(&t->again, &t->cursor, &t->rule, place, out);
-	*place = t->posted;
-	return stripe_take(ahead, &t->rule, out);
-}
-
-static int start_piece(struct kvr *kvr, struct transfer *t, struct rail *rail, uint32_t place,
-                       const struct stripe_piece *piece)
-{
-	unsigned int r = rail->index;
-	const struct path *path = &t->peer->path[r];
-	const struct wire_region *remote = &piece->remote->wire;
-	uint32_t number = (t->first + place) % LANE_PIECES;
-	struct flight *flight;
-	struct fabric_rma rma = {
-		.local = piece->local->addr + piece->local_offset,
-		.mr = piece->local->mr[r],
-		.len = piece->len,
-		.remote = remote->base + piece->remote_offset,
-		.key = remote->key[path->there],
-		.notify = !t->request->is_read,
-		.immediate = immediate_make(t->peer->lane_there, number),
-		/* The batch may be complete by another attempt at it. */
-		.delivered = t->again.count,
-	};
-	int rc = peer_address(kvr, t->peer, r, &rma.peer);
-
-	if (rc || (rc = rail_post(rail, &rma, t->request->is_read, &flight)))
-		return rc;
-	flight->transfer = t;
-	flight->piece = number;
-	flight->there = path->there;
-	flight->epoch = path->epoch;
-	flight->posted_at = kvr->now;
-	return 0;
-}
-
-static int post_piece(struct kvr *kvr, struct transfer *t, struct rail *rail)
-{
-	unsigned int r = rail->index;
-	struct peer *peer = t->peer;
-	bool again = t->again.count;
-	struct stripe_cursor ahead;
-	struct stripe_piece piece;
-	uint32_t place;
-	int rc;
-
-	if (!choose_piece(t, &ahead, &place, &piece) ||
-	    !pace_takes(look(kvr, peer), r, piece.len, peer->left + (again ? piece.len : 0)))
-		return -EAGAIN;
-	rc = start_piece(kvr, t, rail, place, &piece);
-	if (rc == -EAGAIN && !peer->pace[r].in_flight)
-		peer->pace[r].out = true; /* until the next check: others need not wait for it */
-	if (rc)
-		return rc;
-	pace_post(&peer->pace[r], piece.len, kvr->now);
-	t->in_flight++;
-	t->used |= 1u << peer->path[r].there;
-	if (again) {
-		again_remove(&t->again, place);
-		if (!t->again.count)
-			leave_repair(t);
-		return 0;
-	}
-	t->cursor = ahead;
-	peer->left -= piece.len;
-	t->posted++;
-	return 0;
-}
-
-/* Whose piece goes next. 1: *out's; 0: nobody's; -EAGAIN: not now. */
-static int choose_transfer(struct kvr *kvr, struct peer *peer, struct transfer **out)
-{
-	struct transfer *t;
-
-	*out = TAILQ_FIRST(&peer->repair);
-	if (*out)
-		return 1;
-	while ((t = TAILQ_FIRST(&peer->posting)) && !start(peer, t)) {
-		fail(kvr, t, -EUSERS); /* the target has no lane left */
-		finish_if_over(kvr, t);
-	}
-	*out = t;
-	if (!t)
-		return 0;
-	return t->request->is_read || lane_has_room(peer, t) ? 1 : -EAGAIN;
-}
-
-/* efa's endpoints shake hands with the first operation between them, and until then all moves by
- * messages, of which the other side has many in flight: it could not close its door if the NIC fell
- * silent. So a few bytes are read, before anything else, into where nobody looks. */
-static void greet(struct kvr *kvr, struct transfer *t, struct rail *rail)
-{
-	struct path *path = &t->peer->path[rail->index];
-	const struct wire_region *remote = &t->cursor.ops->remote->wire;
-	struct fabric_rma rma = {.len = 1, .remote = remote->base, .key = remote->key[path->there]};
-	struct flight *flight;
-
-	if (path->greeting || kvr->now < path->greet_at ||
-	    peer_address(kvr, t->peer, rail->index, &rma.peer))
-		return;
-	path->greet_at = kvr->now + GREET_PAUSE;
-	if (rail_greet(rail, &rma, t->peer, &flight))
-		return;
-	flight->there = path->there;
-	flight->epoch = path->epoch;
-	flight->posted_at = kvr->now;
-	path->greeting = true;
-	t->peer->pace[rail->index].out = true;
-	t->peer->sends_in_flight++;
-}
-
-void transfer_on_greeted(struct kvr *kvr, struct peer *peer, struct rail *rail,
-                         const struct flight *flight, int error)
-{
-	struct path *path = &peer->path[rail->index];
-
-	peer->sends_in_flight--;
-	if (flight->there != path->there || flight->epoch != path->epoch)
-		return;
-	path->greeting = false;
-	path->met = !error;
-	peer->pace[rail->index].out = path->health.out;
-	peer_activate(kvr, peer);
-}
-
-int transfer_post(struct kvr *kvr, struct peer *peer, struct rail *rail)
-{
-	unsigned int r = rail->index;
-	struct transfer *t;
-	int rc;
-
-	if (peer->state != PEER_UP)
-		return 0;
-	if (peer->path[r].health.out)
-		return -EAGAIN;
-	rc = choose_transfer(kvr, peer, &t);
-	if (rc != 1)
-		return rc;
-	if (rail->shut_waits && !peer->path[r].met) {
-		greet(kvr, t, rail);
-		return -EAGAIN;
-	}
-	rc = post_piece(kvr, t, rail);
-	if (rc && rc != -EAGAIN)
-		failover_on_refusal(kvr, peer, r, rc);
-	if (rc)
-		return -EAGAIN;
-	/* With a piece in flight it cannot be over. */
-	if (!t->sealed && t->cursor.op == t->cursor.n)
-		seal(kvr, t);
-	return 1;
-}
-
 void transfer_on_piece(struct transfer *t, uint32_t piece)
 {
 	again_remove(&t->again, piece_distance(t->first, piece));
 	if (!t->again.count)
-		leave_repair(t);
+		transfer_leave_repair(t);
 }
 
 void transfer_again(struct kvr *kvr, struct transfer *t, uint32_t piece)
 {
 	if (!t->error && t->request->cancelled)
-		fail(kvr, t, -ECANCELED);
+		transfer_fail(kvr, t, -ECANCELED);
 	if (t->error) {
 		note_lost(kvr, t, piece);
 		return;
 	}
 	if (again_add(&t->again, piece_distance(t->first, piece))) {
-		fail(kvr, t, -ENOMEM);
+		transfer_fail(kvr, t, -ENOMEM);
 		note_lost(kvr, t, piece);
 		return;
 	}
@@ -473,7 +276,16 @@ void transfer_on_safe(struct kvr *kvr, struct transfer *t)
 {
 	t->in_flight--;
 	t->ask_at = kvr->now + t->ask_pause;
-	finish_if_over(kvr, t);
+	transfer_finish_if_over(kvr, t);
+}
+
+static struct transfer *find_awaiting(struct peer *peer, uint32_t first)
+{
+	struct transfer *t = TAILQ_FIRST(&peer->awaiting);
+
+	while (t && t->first != first)
+		t = TAILQ_NEXT(t, link);
+	return t;
 }
 
 static void unfence_queue(struct kvr *kvr, struct transfer_queue *queue, uint32_t there)
@@ -485,7 +297,7 @@ static void unfence_queue(struct kvr *kvr, struct transfer_queue *queue, uint32_
 		if (!(t->fences >> there & 1))
 			continue;
 		t->fences &= ~(1u << there);
-		finish_if_over(kvr, t);
+		transfer_finish_if_over(kvr, t);
 	}
 }
 
@@ -533,12 +345,12 @@ void transfer_on_done(struct kvr *kvr, struct peer *peer, uint32_t first, int er
 		return;
 	t->confirmed = true;
 	if (!t->sealed)
-		fail(kvr, t, error ? error : -EPROTO);
+		transfer_fail(kvr, t, error ? error : -EPROTO);
 	/* All came, whatever was heard of it. */
-	leave_repair(t);
+	transfer_leave_repair(t);
 	if (error && !t->error)
 		t->error = error;
-	finish_if_over(kvr, t);
+	transfer_finish_if_over(kvr, t);
 }
 
 void transfer_probe(struct kvr *kvr, struct peer *peer)
@@ -568,8 +380,8 @@ static void abandon_queue(struct kvr *kvr, struct transfer_queue *queue)
 
 	for (t = TAILQ_FIRST(queue); t; t = next) {
 		next = TAILQ_NEXT(t, link);
-		fail(kvr, t, -EHOSTUNREACH);
-		finish_if_over(kvr, t);
+		transfer_fail(kvr, t, -EHOSTUNREACH);
+		transfer_finish_if_over(kvr, t);
 	}
 }
 
@@ -588,15 +400,15 @@ void transfer_cancel(struct kvr *kvr, struct peer *peer)
 		next = TAILQ_NEXT(t, link);
 		if (!t->request->cancelled)
 			continue;
-		fail(kvr, t, -ECANCELED);
-		finish_if_over(kvr, t);
+		transfer_fail(kvr, t, -ECANCELED);
+		transfer_finish_if_over(kvr, t);
 	}
 	for (t = TAILQ_FIRST(&peer->repair); t; t = next) {
 		next = TAILQ_NEXT(t, repair);
 		if (!t->request->cancelled)
 			continue;
-		fail(kvr, t, -ECANCELED);
-		finish_if_over(kvr, t);
+		transfer_fail(kvr, t, -ECANCELED);
+		transfer_finish_if_over(kvr, t);
 	}
 	for (t = TAILQ_FIRST(&peer->awaiting); kvr->pulls && t; t = next) {
 		next = TAILQ_NEXT(t, link);
@@ -606,7 +418,7 @@ void transfer_cancel(struct kvr *kvr, struct peer *peer)
 			t->ask_pause = t->ask_pause ? t->ask_pause : ASK_PAUSE / 2;
 			continue;
 		}
-		fail(kvr, t, -ECANCELED);
-		finish_if_over(kvr, t);
+		transfer_fail(kvr, t, -ECANCELED);
+		transfer_finish_if_over(kvr, t);
 	}
 }

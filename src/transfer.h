@@ -82,8 +82,18 @@ void transfer_hold(const struct kvr_request *);
 bool transfer_accept(struct kvr *);
 void transfer_start(struct kvr *, struct kvr_request *); /* takes over one */
 
-/* Posts the next piece for a peer on a rail that has room. 1: posted; 0: none to post; -EAGAIN:
- * not now, or not on this rail. */
+/* No more pieces; tells the target how many there were. */
+void transfer_seal(struct kvr *, struct transfer *);
+
+/* Ends posting early. transfer_finish_if_over may then free the transfer. */
+void transfer_fail(struct kvr *, struct transfer *, int error);
+void transfer_finish_if_over(struct kvr *, struct transfer *);
+
+/* It has no pieces to be posted once more. */
+void transfer_leave_repair(struct transfer *);
+
+/* In post.c. Posts the next piece for a peer on a rail that has room. 1: posted; 0: none to post;
+ * -EAGAIN: not now, or not on this rail. */
 int transfer_post(struct kvr *, struct peer *, struct rail *);
 
 /* What introduces the endpoints of a path to each other has ended. */

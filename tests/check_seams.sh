@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# What may know what: libfabric only src/fabric.c, MPI nothing in libkvrail.
+# What may know what: libfabric only src/fabric.c and src/offers.c, MPI nothing in libkvrail.
 #
 #   sh tests/check_seams.sh BUILD-FOLDER
 set -eu
@@ -24,8 +24,8 @@ including()
 	grep -rlE --include='*.[ch]' "$pattern" "$@" || true
 }
 
-fail "include rdma/fi_*.h or rdma/fabric.h, and are not src/fabric.c" \
-	"$(including 'rdma/(fi_|fabric\.h)' include src apps tests | grep -vx src/fabric.c)"
+fail "include rdma/fi_*.h or rdma/fabric.h, and are not src/fabric.c or src/offers.c" \
+	"$(including 'rdma/(fi_|fabric\.h)' include src apps tests | grep -vxE 'src/(fabric|offers).c')"
 fail "include MPI, and are not src/bootstrap_mpi.c" \
 	"$(including '(mpi|kvrail_mpi)\.h' src | grep -vx src/bootstrap_mpi.c)"
 [ -r "$library" ] || fail "no such library" "$library"
