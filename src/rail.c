@@ -146,11 +146,29 @@ static bool drain(struct rail *rail)
 	return !(rail->pieces_in_flight + rail->sends_in_flight);
 }
 
+/* The device may use its buffers until the process ends: they are kept in sight. */
+static void leave_open(const struct rail *rail)
+{
+	static struct left {
+		struct left *next;
+		struct rail rail;
+	} * _Atomic all;
+	struct left *left = malloc(sizeof(*left));
+
+	log_warning("rail %s: left open: its device does not end %u operations", rail->name,
+	            rail->pieces_in_flight + rail->sends_in_flight);
+	if (!left)
+		return;
+	left->rail = *rail;
+	left->next = all;
+	while (!atomic_compare_exchange_weak(&all, &left->next, left))
+		;
+}
+
 void rail_close(struct rail *rail)
 {
 	if (rail->nic && rail->shut_waits && !drain(rail)) {
-		log_warning("rail %s: left open: its device does not end %u operations", rail->name,
-		            rail->pieces_in_flight + rail->sends_in_flight);
+		leave_open(rail);
 		return;
 	}
 	/* The endpoint goes first: its receives are still posted in the slab, whose registration
