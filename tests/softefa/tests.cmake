@@ -43,7 +43,8 @@ endforeach()
 # What they would not choose by themselves with this libfabric.
 softefa_test(test_transfer_push 600
 	OPTIONS --nics 4 --hosts 2 --jitter-us 50
-	COMMAND ${CMAKE_COMMAND} -E env KVR_WRITE_MODE=push $<TARGET_FILE:test_transfer>)
+	COMMAND $<TARGET_FILE:test_transfer>)
+set_property(TEST softefa_test_transfer_push APPEND PROPERTY ENVIRONMENT KVR_WRITE_MODE=push)
 set(two_hosts --nics 16 --hosts 2 --jitter-us 50)
 foreach(name test_bootstrap test_peers test_reshard)
 	softefa_test(${name} 600 OPTIONS ${two_hosts} COMMAND $<TARGET_FILE:${name}>)
