@@ -16,11 +16,6 @@
 #define SPREAD         (50 * MS)
 #define STUCK          (50 * MS) /* the provider may still be done with them by itself */
 
-static unsigned int index_of(const struct kvr *kvr, const struct rail *rail)
-{
-	return rail - kvr->rails;
-}
-
 static bool is_live(const struct flight *f)
 {
 	return f->transfer && !f->condemned && !f->ended;
@@ -56,7 +51,7 @@ static void condemn(struct kvr *kvr, struct rail *rail, struct flight *f)
 	f->condemned = true;
 	rail->condemned += !f->ended;
 	rail->stats.retries++;
-	pace_fail(&peer->pace[index_of(kvr, rail)], f->len, kvr->now);
+	pace_fail(&peer->pace[rail->index], f->len, kvr->now);
 	transfer_again(kvr, t, f->piece);
 	ask_fence(kvr, peer, f->there, f->epoch);
 }
@@ -103,7 +98,7 @@ void failover_on_sign(struct kvr *kvr, struct peer *peer, unsigned int r)
 void failover_on_piece(struct kvr *kvr, struct rail *rail, struct flight *f, int error)
 {
 	struct transfer *t = f->transfer;
-	unsigned int r = index_of(kvr, rail);
+	unsigned int r = rail->index;
 
 	if (t && !error) {
 		if (!f->condemned) {
@@ -300,7 +295,7 @@ static void greet_strangers(struct kvr *kvr)
  * now, and nothing lands of what it was to read; nor is anything sent to the dead. */
 static void reset(struct kvr *kvr, struct rail *rail)
 {
-	unsigned int r = index_of(kvr, rail);
+	unsigned int r = rail->index;
 	struct flight *f, *end = rail->flights + rail_flights(rail);
 	int rc = rail_reset(rail);
 

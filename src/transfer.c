@@ -149,7 +149,6 @@ static void note_end(struct kvr *kvr, const struct transfer *t)
 	                                    .c = t->error ? KVR_NO_COUNTER : t->request->counter});
 }
 
-/* No more pieces; tells the target how many there were. */
 void transfer_seal(struct kvr *kvr, struct transfer *t)
 {
 	struct peer *peer = t->peer;
@@ -193,7 +192,6 @@ static void lose_repairs(struct kvr *kvr, struct transfer *t)
 	transfer_leave_repair(t);
 }
 
-/* Ends posting early. The caller's finish_if_over may then free the transfer. */
 void transfer_fail(struct kvr *kvr, struct transfer *t, int error)
 {
 	if (!t->error)

@@ -233,3 +233,17 @@ const char *reference_run(struct reference *r, uint64_t *ops)
 	kvr_plan_close(plan);
 	return wrong;
 }
+
+struct kvr_pages reference_pages(const uint32_t *local, const uint32_t *remote, size_t count,
+                                 uint64_t first, uint64_t tokens)
+{
+	return (struct kvr_pages){
+		.size = sizeof(struct kvr_pages),
+		.local_blocks = local,
+		.remote_blocks = remote,
+		.local_count = count,
+		.remote_count = count,
+		.first_token = first,
+		.tokens = tokens,
+	};
+}

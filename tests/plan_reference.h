@@ -32,6 +32,10 @@ void reference_close(struct reference *);
 /* NULL if the ops move exactly these bytes, or what is wrong. Forgets them. */
 const char *reference_check(struct reference *, const struct kvr_op *ops, size_t n);
 
+/* Tokens of a request whose tables have count blocks each. */
+struct kvr_pages reference_pages(const uint32_t *local, const uint32_t *remote, size_t count,
+                                 uint64_t first, uint64_t tokens);
+
 /* Regions that are only names: REFERENCE_REGIONS of each. */
 struct kvr_region *const *reference_regions(void);
 struct kvr_remote *const *reference_remotes(void);

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Settings: each by default, environment and option, and every way to get one wrong. */
 #include "config.h"
-#include "log.h"
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -12,6 +11,8 @@
 #include <unistd.h>
 
 #include <cmocka.h>
+
+#include "log_catch.h"
 
 #define ARRAY(a) (sizeof(a) / sizeof((a)[0]))
 
@@ -40,24 +41,12 @@ static const char *const names[] = {
 	"KVR_PEER_TIMEOUT", "KVR_WRITE_MODE",  "KVR_LOG",
 };
 
-static char logged[2048];
-static int errors;
-
-static void on_log(void *arg, int level, const char *line)
-{
-	(void)arg;
-	errors += level == LOG_ERROR;
-	snprintf(logged, sizeof(logged), "%s", line);
-}
-
 static int clean(void **state)
 {
 	(void)state;
 	for (size_t i = 0; i < ARRAY(names); i++)
 		unsetenv(names[i]);
-	errors = 0;
-	*logged = 0;
-	kvr_set_log(on_log, NULL);
+	catch_log();
 	return 0;
 }
 

@@ -1,44 +1,17 @@
 /* SPDX-License-Identifier: MIT
  * Whether sources hold what a destination wants: each once, or as copies that are all there. */
-#include "log.h"
 #include <errno.h>
 #include <kvrail.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
 
+#include "refused.h"
+
 #define ARRAY(a) (sizeof(a) / sizeof((a)[0]))
-
-static char logged[1024];
-static int errors;
-
-static void on_log(void *arg, int level, const char *line)
-{
-	(void)arg;
-	errors += level == LOG_ERROR;
-	snprintf(logged, sizeof(logged), "%s", line);
-}
-
-static int clean(void **state)
-{
-	(void)state;
-	errors = 0;
-	*logged = 0;
-	kvr_set_log(on_log, NULL);
-	return 0;
-}
-
-/* One line, which has the word. */
-static void expect_refused(ssize_t rc, int wanted, const char *word)
-{
-	if (rc != wanted || errors != 1 || !strstr(logged, word))
-		fail_msg("%s: result %zd, %d lines, the last: %s", word, rc, errors, logged);
-	clean(NULL);
-}
 
 static const struct kvr_layout good = {
 	.size = sizeof(good),
@@ -128,16 +101,21 @@ static void holes_and_overlaps_are_found(void **state)
 	}
 }
 
+static void four_copies(struct kvr_layout out[4])
+{
+	for (uint32_t i = 0; i < 4; i++) {
+		out[i] = good;
+		out[i].copies = 4;
+		out[i].copy = 3 - i;
+	}
+}
+
 static void copies_are_all_there_once(void **state)
 {
 	struct kvr_layout from[4];
 
 	(void)state;
-	for (uint32_t i = 0; i < 4; i++) {
-		from[i] = good;
-		from[i].copies = 4;
-		from[i].copy = 3 - i;
-	}
+	four_copies(from);
 	assert_int_equal(kvr_layout_cover(&good, from, 4), 0);
 	expect_refused(kvr_layout_cover(&good, from, 3), -EINVAL, "not all copies");
 	/* Another stage's copies are others. */
@@ -156,11 +134,7 @@ static void copies_that_are_wrong(void **state)
 	struct kvr_layout from[4];
 
 	(void)state;
-	for (uint32_t i = 0; i < 4; i++) {
-		from[i] = good;
-		from[i].copies = 4;
-		from[i].copy = 3 - i;
-	}
+	four_copies(from);
 	from[3].copy = 2;
 	expect_refused(kvr_layout_cover(&good, from, 4), -EINVAL, "twice");
 	from[3].copy = 0;

@@ -1,46 +1,19 @@
 /* SPDX-License-Identifier: MIT
  * Layouts and pages: those that engines have, and every way to get a field wrong, which one line of
  * log names. */
-#include "log.h"
 #include "plan_reference.h"
 #include "sized.h"
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
 
+#include "refused.h"
+
 #define ARRAY(a) (sizeof(a) / sizeof((a)[0]))
-
-static char logged[1024];
-static int errors;
-
-static void on_log(void *arg, int level, const char *line)
-{
-	(void)arg;
-	errors += level == LOG_ERROR;
-	snprintf(logged, sizeof(logged), "%s", line);
-}
-
-static int clean(void **state)
-{
-	(void)state;
-	errors = 0;
-	*logged = 0;
-	kvr_set_log(on_log, NULL);
-	return 0;
-}
-
-/* One line, which has the word. */
-static void expect_refused(ssize_t rc, int wanted, const char *word)
-{
-	if (rc != wanted || errors != 1 || !strstr(logged, word))
-		fail_msg("%s: result %zd, %d lines, the last: %s", word, rc, errors, logged);
-	clean(NULL);
-}
 
 /* [layer][part][block][token][head]: head 8, token 32, block 512, part 5120, layer 10240 bytes. */
 static const struct kvr_layout good = {

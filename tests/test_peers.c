@@ -79,7 +79,7 @@ static int leaving_ranks(const struct kvr_bootstrap *b, void *arg)
 }
 
 /* Only where the provider always notices: tcp;ofi_rxm may try to connect again for ever, shm says
- * nothing, and with several rails a piece may stay on one of them. Deadlines are yet to come. */
+ * nothing, and with several rails a piece may stay on one of them. */
 static void test_leaving_peer(void **state)
 {
 	(void)state;

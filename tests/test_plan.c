@@ -78,39 +78,25 @@ static void expect_op(const struct kvr_op *op, const uint64_t wanted[static 6])
 	assert_int_equal(op->remote_stride, wanted[5]);
 }
 
-static struct kvr_pages pages_of(const uint32_t *local, const uint32_t *remote, size_t count,
-                                 uint64_t first, uint64_t tokens)
-{
-	return (struct kvr_pages){
-		.size = sizeof(struct kvr_pages),
-		.local_blocks = local,
-		.remote_blocks = remote,
-		.local_count = count,
-		.remote_count = count,
-		.first_token = first,
-		.tokens = tokens,
-	};
-}
-
 /* A block of one layer has 64 bytes, K and V of 32 each; a layer 512. */
 static void whole_blocks_are_one_run_in_each_layer(void **state)
 {
 	const struct kvr_layout l = small("lbpth", 2);
 	const uint32_t local[] = {5, 1}, remote[] = {2, 3}, up[] = {3, 4, 5}, down[] = {6, 5, 4};
-	struct kvr_pages pages = pages_of(local, remote, 2, 0, 8);
+	struct kvr_pages pages = reference_pages(local, remote, 2, 0, 8);
 	struct kvr_op ops[4];
 
 	(void)state;
 	assert_int_equal(plan(&l, &l, &pages, ops, 4), 2);
 	expect_op(&ops[0], (uint64_t[]){64, 2, 320, 512, 128, 512});
 	expect_op(&ops[1], (uint64_t[]){64, 2, 64, 512, 192, 512});
-	pages = pages_of(up, up, 3, 0, 12);
+	pages = reference_pages(up, up, 3, 0, 12);
 	assert_int_equal(plan(&l, &l, &pages, ops, 4), 1);
 	expect_op(&ops[0], (uint64_t[]){192, 2, 192, 512, 192, 512});
-	pages = pages_of(down, down, 3, 0, 12);
+	pages = reference_pages(down, down, 3, 0, 12);
 	assert_int_equal(plan(&l, &l, &pages, ops, 4), 1);
 	expect_op(&ops[0], (uint64_t[]){192, 2, 256, 512, 256, 512});
-	pages = pages_of(up, down, 3, 0, 12);
+	pages = reference_pages(up, down, 3, 0, 12);
 	assert_int_equal(plan(&l, &l, &pages, ops, 4), 3);
 }
 
@@ -119,7 +105,7 @@ static void partial_blocks_at_both_ends(void **state)
 {
 	const struct kvr_layout l = small("lbpth", 2);
 	const uint32_t table[] = {0, 1, 2};
-	const struct kvr_pages pages = pages_of(table, table, 3, 3, 6);
+	const struct kvr_pages pages = reference_pages(table, table, 3, 3, 6);
 	struct kvr_op ops[8];
 
 	(void)state;
@@ -137,7 +123,7 @@ static void a_head_out_of_many_is_one_op_for_each_block_and_layer(void **state)
 	const struct kvr_layout both = small("lbpth", 2);
 	struct kvr_layout one = small("lbpth", 1);
 	const uint32_t local[] = {3, 0}, remote[] = {1, 5};
-	const struct kvr_pages pages = pages_of(local, remote, 2, 0, 8);
+	const struct kvr_pages pages = reference_pages(local, remote, 2, 0, 8);
 	struct kvr_op ops[8];
 
 	(void)state;
@@ -155,7 +141,7 @@ static void a_head_out_of_many_in_blocks_that_touch(void **state)
 	const struct kvr_layout both = small("lbpth", 2);
 	struct kvr_layout one = small("lbpth", 1);
 	const uint32_t local[] = {3, 4}, remote[] = {5, 6}, down[] = {4, 3};
-	struct kvr_pages pages = pages_of(local, remote, 2, 0, 8);
+	struct kvr_pages pages = reference_pages(local, remote, 2, 0, 8);
 	struct kvr_op ops[8];
 
 	(void)state;
@@ -163,7 +149,7 @@ static void a_head_out_of_many_in_blocks_that_touch(void **state)
 	assert_int_equal(plan(&both, &one, &pages, ops, 8), 2);
 	expect_op(&ops[0], (uint64_t[]){4, 16, 196, 8, 160, 4});
 	expect_op(&ops[1], (uint64_t[]){4, 16, 196 + 512, 8, 160 + 256, 4});
-	pages = pages_of(down, down, 2, 0, 8);
+	pages = reference_pages(down, down, 2, 0, 8);
 	assert_int_equal(plan(&both, &one, &pages, ops, 8), 2);
 	expect_op(&ops[0], (uint64_t[]){4, 16, 196, 8, 96, 4});
 }
@@ -173,14 +159,14 @@ static void blocks_that_touch_belong_together(void **state)
 {
 	const struct kvr_layout l = small("lbpth", 2);
 	const uint32_t up[] = {1, 5, 6, 7}, down[] = {1, 7, 6, 5};
-	struct kvr_pages pages = pages_of(up, up, 4, 0, 16);
+	struct kvr_pages pages = reference_pages(up, up, 4, 0, 16);
 	struct kvr_op ops[8];
 
 	(void)state;
 	assert_int_equal(plan(&l, &l, &pages, ops, 8), 2);
 	expect_op(&ops[0], (uint64_t[]){64, 2, 64, 512, 64, 512});
 	expect_op(&ops[1], (uint64_t[]){192, 2, 320, 512, 320, 512});
-	pages = pages_of(down, down, 4, 0, 16);
+	pages = reference_pages(down, down, 4, 0, 16);
 	assert_int_equal(plan(&l, &l, &pages, ops, 8), 2);
 	expect_op(&ops[1], (uint64_t[]){192, 2, 320, 512, 320, 512});
 }
@@ -190,7 +176,7 @@ static void a_block_that_is_there_twice(void **state)
 {
 	const uint32_t twice[] = {3, 3}, up[] = {1, 2}, back[] = {1, 3, 1};
 	struct kvr_layout l = small("lbpth", 2);
-	struct kvr_pages pages = pages_of(twice, up, 2, 0, 8);
+	struct kvr_pages pages = reference_pages(twice, up, 2, 0, 8);
 	struct kvr_op ops[4];
 
 	(void)state;
@@ -198,9 +184,9 @@ static void a_block_that_is_there_twice(void **state)
 	assert_int_equal(plan(&l, &l, &pages, ops, 4), 2);
 	expect_op(&ops[0], (uint64_t[]){64, 1, 192, 0, 64, 0});
 	expect_op(&ops[1], (uint64_t[]){64, 1, 192, 0, 128, 0});
-	pages = pages_of(up, twice, 2, 0, 8);
+	pages = reference_pages(up, twice, 2, 0, 8);
 	assert_int_equal(plan(&l, &l, &pages, ops, 4), 2);
-	pages = pages_of(back, back, 3, 0, 12);
+	pages = reference_pages(back, back, 3, 0, 12);
 	assert_int_equal(plan(&l, &l, &pages, ops, 4), 2);
 	expect_op(&ops[0], (uint64_t[]){64, 2, 64, 128, 64, 128});
 	expect_op(&ops[1], (uint64_t[]){64, 1, 64, 0, 64, 0});
@@ -209,7 +195,7 @@ static void a_block_that_is_there_twice(void **state)
 static void blocks_at_one_distance_are_one_op(void **state)
 {
 	const uint32_t local[] = {1, 3, 5, 7}, remote[] = {0, 3, 6, 9};
-	const struct kvr_pages pages = pages_of(local, remote, 4, 0, 16);
+	const struct kvr_pages pages = reference_pages(local, remote, 4, 0, 16);
 	struct kvr_layout l = small("lbpth", 2);
 	struct kvr_op ops[4];
 
@@ -225,7 +211,7 @@ static void regions_are_found_by_layer_and_part(void **state)
 {
 	struct kvr_layout local = small("lpbth", 2), remote = small("lpbth", 2);
 	const uint32_t table[] = {6};
-	const struct kvr_pages pages = pages_of(table, table, 1, 0, 4);
+	const struct kvr_pages pages = reference_pages(table, table, 1, 0, 4);
 	struct kvr_op ops[8];
 
 	(void)state;
@@ -246,7 +232,7 @@ static void regions_are_found_by_layer_and_part(void **state)
 static void reading_has_the_same_sources_as_writing(void **state)
 {
 	struct kvr_layout from = small("lbpth", 2), to = small("lbpth", 2);
-	struct kvr_pages pages = pages_of(NULL, NULL, 0, 0, 4);
+	struct kvr_pages pages = reference_pages(NULL, NULL, 0, 0, 4);
 	struct kvr_plan *writes, *reads;
 
 	(void)state;

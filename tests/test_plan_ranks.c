@@ -15,20 +15,6 @@
 #define TOKENS   200
 #define BLOCKS   64
 
-static struct kvr_pages pages_of(const uint32_t *local, const uint32_t *remote, size_t count,
-                                 uint64_t first, uint64_t tokens)
-{
-	return (struct kvr_pages){
-		.size = sizeof(struct kvr_pages),
-		.local_blocks = local,
-		.remote_blocks = remote,
-		.local_count = count,
-		.remote_count = count,
-		.first_token = first,
-		.tokens = tokens,
-	};
-}
-
 /* A group of ranks, on either side. */
 struct side {
 	uint32_t tp, pp, block_tokens;
@@ -68,7 +54,7 @@ static void expect_all_to_all(const struct side *from, const struct side *to, ui
                               uint32_t parts)
 {
 	uint32_t local[BLOCKS] = {0}, remote[BLOCKS] = {0}, ranks = from->tp * from->pp;
-	struct kvr_pages pages = pages_of(local, remote, BLOCKS, 5, TOKENS);
+	struct kvr_pages pages = reference_pages(local, remote, BLOCKS, 5, TOKENS);
 	struct kvr_layout sources[RANKS], target;
 	struct dice dice = dice_of(from->tp * 100 + to->tp);
 	const char *wrong = NULL;
@@ -148,7 +134,7 @@ static void mla_to_every_rank(void **state)
 /* How often each source has a turn, over `turns` requests to all of the other group. */
 static void count_turns(uint32_t from, uint32_t to, uint32_t turns, uint32_t times[static RANKS])
 {
-	struct kvr_pages pages = pages_of(NULL, NULL, 0, 0, 10);
+	struct kvr_pages pages = reference_pages(NULL, NULL, 0, 0, 10);
 	const struct side sources = {from, 1, 16, "lbpth"}, targets = {to, 1, 16, "lbpth"};
 	struct kvr_layout local, remote;
 	struct kvr_plan *p;

@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: MIT
  * Scatter and gather: what is wrong is named and goes no further; test_transfer.c moves bytes. */
 #include "context.h"
-#include "log.h"
 #include "memory.h"
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
+
+#include "refused.h"
 
 #define BYTES 1000
 
@@ -20,32 +20,6 @@ static struct peer peer;
 static struct kvr_region region = {.kvr = &kvr, .len = BYTES};
 static struct kvr_remote remote = {.kvr = &kvr, .peer = &peer, .wire = {.len = 500, .counters = 1}};
 static struct kvr_remote *const remotes[] = {&remote, &remote, &remote};
-
-static char logged[1024];
-static int errors;
-
-static void on_log(void *arg, int level, const char *line)
-{
-	(void)arg;
-	errors += level == LOG_ERROR;
-	snprintf(logged, sizeof(logged), "%s", line);
-}
-
-static int clean(void **state)
-{
-	(void)state;
-	errors = 0;
-	*logged = 0;
-	kvr_set_log(on_log, NULL);
-	return 0;
-}
-
-static void expect_refused(int rc, int wanted, const char *word)
-{
-	if (rc != wanted || errors != 1 || !strstr(logged, word))
-		fail_msg("%s: result %d, %d lines, the last: %s", word, rc, errors, logged);
-	clean(NULL);
-}
 
 static void refuse_scatter(const struct kvr_slices *slices, int rc, const char *word)
 {
