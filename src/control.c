@@ -258,9 +258,8 @@ static bool is_wanted(const struct kvr *kvr, const struct peer *peer)
 	/* One that does not close yet may be busy with something else: kvr_close has patience. */
 	if (peer->bye_sent)
 		return false;
-	return !control_is_quiet(peer) || !TAILQ_EMPTY(&peer->posting) ||
-	       !TAILQ_EMPTY(&peer->awaiting) || !TAILQ_EMPTY(&peer->draining) ||
-	       !TAILQ_EMPTY(&peer->pulls) || peer_is_awaited(kvr, peer);
+	return !control_is_quiet(peer) || peer_has_transfers(peer) || !TAILQ_EMPTY(&peer->pulls) ||
+	       peer_is_awaited(kvr, peer);
 }
 
 bool control_is_idle(const struct kvr *kvr, const struct peer *peer)

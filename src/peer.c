@@ -274,8 +274,7 @@ void peer_say_bye(struct kvr *kvr, struct peer *peer)
 
 void peer_settle(struct kvr *kvr, struct peer *peer)
 {
-	if (peer->bye_received && TAILQ_EMPTY(&peer->posting) && TAILQ_EMPTY(&peer->awaiting) &&
-	    TAILQ_EMPTY(&peer->draining))
+	if (peer->bye_received && !peer_has_transfers(peer))
 		peer_say_bye(kvr, peer);
 }
 

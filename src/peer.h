@@ -43,9 +43,9 @@ struct path {
 	uint64_t address; /* of the peer's rail, as the fabric names it; see peer_address */
 	uint32_t there;   /* which one that is ... */
 	uint32_t epoch;   /* ... and when */
-	bool met;         /* the endpoints know each other, see transfer.c; else: */
-	bool greeting;    /* ... are being introduced, or not yet */
-	int64_t greet_at; /* ns; not before */
+	bool met;         /* the endpoints know each other, see post.c; else: */
+	bool greeting;    /* they are being introduced, or ... */
+	int64_t greet_at; /* ... may be from then on; ns */
 	uint32_t tries;   /* while out of use: with other ones of its rails */
 	uint32_t turns;   /* to other ones of its rails */
 	/* Messages in flight; those of them that have gone since the last turn. */
@@ -120,6 +120,7 @@ struct peer *peer_find(struct kvr *, uint64_t instance);
 /* Greets the peer, on first use. */
 int peer_connect(struct kvr *, struct peer *);
 
+/* For peer_address(): makes its address known to the fabric. */
 int peer_insert(struct kvr *, struct peer *, unsigned int r);
 
 /* Its address on our rail r, inserted on first use: with efa, a rail's first one costs 40 MB. */
@@ -141,6 +142,13 @@ void peer_on_bye(struct kvr *, struct peer *);
 
 /* Nothing of ours will come any more: to one that was talked to. */
 void peer_say_bye(struct kvr *, struct peer *);
+
+/* Whether something of ours is to move to or from it. */
+static inline bool peer_has_transfers(const struct peer *peer)
+{
+	return !TAILQ_EMPTY(&peer->posting) || !TAILQ_EMPTY(&peer->awaiting) ||
+	       !TAILQ_EMPTY(&peer->draining);
+}
 
 /* Answers a BYE once no transfer to the peer is left. */
 void peer_settle(struct kvr *, struct peer *);
