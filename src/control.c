@@ -103,6 +103,20 @@ bool control_is_quiet(const struct peer *peer)
 	return TAILQ_EMPTY(&peer->outbox) && TAILQ_EMPTY(&peer->unacknowledged);
 }
 
+static bool has_like(const struct note_queue *queue, const struct wire_message *like)
+{
+	const struct note *note = TAILQ_FIRST(queue);
+
+	while (note && (note->message.type != like->type || note->message.a != like->a))
+		note = TAILQ_NEXT(note, link);
+	return note;
+}
+
+bool control_is_said(const struct peer *peer, const struct wire_message *like)
+{
+	return !has_like(&peer->outbox, like) && !has_like(&peer->unacknowledged, like);
+}
+
 /* Sends on one rail. An error counts against the rail's path. */
 static int send_on(struct kvr *kvr, struct peer *peer, unsigned int r, struct wire_message *message)
 {
@@ -427,9 +441,16 @@ bool control_receive(struct kvr *kvr, struct peer *peer, const struct wire_messa
 
 void control_on_reset(struct peer *peer, unsigned int r)
 {
-	peer->sends_in_flight -= peer->path[r].sends;
-	peer->path[r].sends = peer->path[r].fresh_sends = 0;
-	peer->path[r].address = PEER_NOT_INSERTED;
+	struct path *path = &peer->path[r];
+
+	peer->sends_in_flight -= path->sends;
+	path->missed += path->fresh_sends;
+	path->sends = 0;
+	path->address = PEER_NOT_INSERTED;
+	/* It may be the peer's rail that takes nothing, and would stop the new endpoint as well. */
+	if (path->fresh_sends)
+		turn_path(path, (path->there + 1) % peer->rails);
+	path->fresh_sends = 0;
 }
 
 void control_on_sent(struct kvr *kvr, const struct flight *flight, unsigned int r, int error)

@@ -11,7 +11,7 @@
 #include <errno.h>
 
 #define WATCH_INTERVAL (50 * 1000 * 1000) /* ns */
-#define MAX_STEP       (10 * 1000 * 1000) /* ns that a pass may last, as the engine sees it */
+#define MAX_STEP       (50 * 1000 * 1000) /* ns that a pass may last, as the engine sees it */
 #define WANT_MAX       ((WIRE_MESSAGE_MAX - WIRE_HEADER) / 4)
 #define RENEW_POLLS    100
 #define EVENTS         64 /* per poll of a rail */

@@ -57,6 +57,7 @@ struct rail {
 	bool shut_waits;    /* see fabric_ops.shut_waits */
 	/* ns; since when the provider takes no message, and when it last said so; 0: not so */
 	int64_t refused_at, refused_last;
+	int64_t reset_at; /* ns; when it got its endpoint, if that is not the first one; 0: it is */
 	int64_t drain_at; /* ns; takes no more, and is to be reset from then on; 0: not so */
 	int64_t stuck_at; /* ns; since when, or a bit later, only condemned ones are; 0: not so */
 	uint64_t window, bytes_in_flight;
