@@ -12,7 +12,8 @@
 #define RESEND_DOUBLES 5         /* ... so many times */
 #define ACK_DELAY      (1 * MS)  /* something else may carry it */
 #define PING_INTERVAL  (50 * MS)
-#define SENDS_TO_ONE   8 /* peer, of a rail's 32: one that is silent is not to have all */
+#define SENDS_TO_ONE   8          /* peer, of a rail's 32; ... */
+#define SILENT         (100 * MS) /* ... then 1, and none of the second half */
 #define CUT_OFF        (1000 * MS)
 #define TURN_INTERVAL  (250 * MS)
 #define ERRORS_BAD     3           /* in a row, of a rail that nothing gets through */
@@ -117,6 +118,15 @@ bool control_is_said(const struct peer *peer, const struct wire_message *like)
 	return !has_like(&peer->outbox, like) && !has_like(&peer->unacknowledged, like);
 }
 
+/* What goes to a silent peer may never end. A host that dies takes many ranks along, which are not
+ * to have all places of a rail between them. */
+static bool is_full(const struct kvr *kvr, const struct peer *peer, unsigned int r)
+{
+	if (kvr->now - peer->heard_at <= SILENT)
+		return peer->path[r].fresh_sends >= SENDS_TO_ONE;
+	return peer->path[r].fresh_sends || rail_is_crowded(&kvr->rails[r]);
+}
+
 /* Sends on one rail. An error counts against the rail's path. */
 static int send_on(struct kvr *kvr, struct peer *peer, unsigned int r, struct wire_message *message)
 {
@@ -124,7 +134,7 @@ static int send_on(struct kvr *kvr, struct peer *peer, unsigned int r, struct wi
 	uint64_t to;
 	int rc;
 
-	if (path->fresh_sends >= SENDS_TO_ONE)
+	if (is_full(kvr, peer, r))
 		return -EAGAIN;
 	rc = peer_address(kvr, peer, r, &to);
 	if (rc) {
@@ -144,10 +154,12 @@ static int send_on(struct kvr *kvr, struct peer *peer, unsigned int r, struct wi
 	return rc;
 }
 
-static bool is_bad(const struct path *path)
+static bool is_bad(const struct kvr *kvr, const struct peer *peer, unsigned int r)
 {
+	const struct path *path = &peer->path[r];
+
 	return path->health.out || path->errors + path->missed >= ERRORS_BAD ||
-	       path->fresh_sends >= SENDS_TO_ONE;
+	       is_full(kvr, peer, r);
 }
 
 /* Sends on the first rail that takes it, from `first` on, better ones before bad ones: which one
@@ -160,7 +172,7 @@ static int send_anywhere(struct kvr *kvr, struct peer *peer, unsigned int first,
 
 	for (unsigned int i = 0; i < 2 * n; i++) {
 		r = (first + i) % n;
-		if (is_bad(&peer->path[r]) != (i >= n))
+		if (is_bad(kvr, peer, r) != (i >= n))
 			continue;
 		error = send_on(kvr, peer, r, message);
 		if (!error)
@@ -352,7 +364,7 @@ static void find_way(struct kvr *kvr, struct peer *peer)
 	if (kvr->now < peer->turn_at || kvr->now - owing_since(kvr, peer) < CUT_OFF)
 		return;
 	for (unsigned int r = 0; r < kvr->rail_count; r++)
-		if (!is_bad(&peer->path[r]))
+		if (!is_bad(kvr, peer, r))
 			return;
 	peer->turn_at = kvr->now + TURN_INTERVAL;
 	turn_all_paths(kvr, peer);

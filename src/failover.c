@@ -14,6 +14,7 @@
 #define DRAIN          (100 * MS) /* for pieces of others */
 #define BLOCKED        (200 * MS)
 #define SPREAD         (50 * MS)
+#define SPREAD_ALONE   (400 * MS)
 #define STUCK          (50 * MS) /* the provider may still be done with them by itself */
 #define SETTLED        (1000 * MS) /* twice that at most: until the next rail is reset, all the same */
 
@@ -334,12 +335,19 @@ static void settle_dead(struct kvr *kvr, struct rail *rail)
 
 /* When a peer dies, or falls silent, all who talked to it have the same reason to reset in the same
  * moment; and two ranks that do, each by its last rail, lose each other, as neither hears of the
- * other's new address. So each rail has a moment of its own: up to `spread` ns, as if by chance. */
-static int64_t own_span(const struct kvr *kvr, const struct rail *rail, int64_t spread)
+ * other's new address. So each rail has a moment of its own: up to `most` ns from now, as if by
+ * chance. */
+static int64_t own_span(const struct kvr *kvr, const struct rail *rail, int64_t most)
 {
 	uint64_t which[] = {kvr->instance, rail->index, rail->endpoint.epoch};
 
-	return (int64_t)(XXH64(which, sizeof(which), 0) % (uint64_t)spread);
+	return (int64_t)(XXH64(which, sizeof(which), 0) % (uint64_t)most);
+}
+
+/* By its only rail a rank is found by nobody who resets in the same moment. */
+static int64_t spread(const struct kvr *kvr)
+{
+	return kvr->rail_count == 1 ? SPREAD_ALONE : SPREAD;
 }
 
 /* Whether some peer may not know the rail's address yet. One may be silent, or as stuck as we are:
@@ -372,7 +380,7 @@ static bool may_reset(const struct kvr *kvr)
 static void drain(struct kvr *kvr, struct rail *rail)
 {
 	if (!rail->drain_at)
-		rail->drain_at = kvr->now + own_span(kvr, rail, SPREAD);
+		rail->drain_at = kvr->now + own_span(kvr, rail, spread(kvr));
 }
 
 /* When nothing but what was given up is in flight, and stays so; or when a peer died, as soon as
@@ -393,7 +401,7 @@ static void check_stuck(struct kvr *kvr, struct rail *rail)
 		reset(kvr, rail);
 	} else if (!live && rail->condemned) {
 		if (!rail->stuck_at)
-			rail->stuck_at = kvr->now + own_span(kvr, rail, SPREAD);
+			rail->stuck_at = kvr->now + own_span(kvr, rail, spread(kvr));
 		else if (kvr->now - rail->stuck_at > STUCK && may_reset(kvr))
 			reset(kvr, rail);
 	}

@@ -111,6 +111,9 @@ int rail_greet(struct rail *, struct fabric_rma *, struct peer *, struct flight 
 /* How long no message has been able to go, in ns. */
 int64_t rail_blocked_for(const struct rail *, int64_t now);
 
+/* Whether more than half of its places for messages are taken. */
+bool rail_is_crowded(const struct rail *);
+
 /* Polls; a count of events. Their flights are still out of the free lists: rail_release gives
  * each back once it has been looked at. */
 int rail_poll(struct rail *, struct fabric_event *, int max);
