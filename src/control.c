@@ -214,8 +214,7 @@ static void send_note(struct kvr *kvr, struct peer *peer, struct note *note)
 		return;
 	note->rail = r;
 	peer->owes_at = 0;
-	if (!note->tries++)
-		note->sent_at = kvr->now;
+	note->tries++;
 	note->due = kvr->now + (RESEND << doubles);
 }
 
@@ -344,30 +343,20 @@ void control_try(struct kvr *kvr, struct peer *peer, unsigned int r)
 		ping(kvr, peer, r);
 }
 
-/* Since when something is to get to the peer, be it only that we have heard it. */
-static int64_t owing_since(const struct kvr *kvr, const struct peer *peer)
-{
-	const struct note *oldest = TAILQ_FIRST(&peer->unacknowledged);
-	int64_t since = oldest ? oldest->sent_at : kvr->now;
-
-	if (peer->owes_at && peer->owes_at < since)
-		since = peer->owes_at;
-	if (peer->pongs && peer->pongs_at < since)
-		since = peer->pongs_at;
-	return since;
-}
-
-/* Nothing has got there on any path for a second: the rails that are sound, here and there, need
- * not be those that our paths join. */
+/* All paths have been bad for a second: the rails that are sound, here and there, need not be those
+ * that our paths join. What we say may be lost, be it an answer, while we hear the peer well. */
 static void find_way(struct kvr *kvr, struct peer *peer)
 {
-	if (kvr->now < peer->turn_at || kvr->now - owing_since(kvr, peer) < CUT_OFF)
-		return;
-	for (unsigned int r = 0; r < kvr->rail_count; r++)
-		if (!is_bad(kvr, peer, r))
-			return;
-	peer->turn_at = kvr->now + TURN_INTERVAL;
-	turn_all_paths(kvr, peer);
+	bool owing = is_wanted(kvr, peer) || peer->owes_at || peer->pongs;
+
+	for (unsigned int r = 0; r < kvr->rail_count && owing; r++)
+		owing = is_bad(kvr, peer, r);
+	if (!owing) {
+		peer->good_at = kvr->now;
+	} else if (kvr->now - peer->good_at > CUT_OFF && kvr->now >= peer->turn_at) {
+		peer->turn_at = kvr->now + TURN_INTERVAL;
+		turn_all_paths(kvr, peer);
+	}
 }
 
 static int check_alive(struct kvr *kvr, struct peer *peer)
@@ -419,8 +408,6 @@ static void on_ping(struct kvr *kvr, struct peer *peer, const struct wire_messag
 	                                        .body = message->body,
 	                                        .body_len = message->body_len});
 	peer->there[message->a].pinged = message->b;
-	if (!peer->pongs)
-		peer->pongs_at = kvr->now;
 	peer->pongs |= 1u << message->a;
 	peer_activate(kvr, peer);
 }
