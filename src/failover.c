@@ -394,7 +394,7 @@ static void check_stuck(struct kvr *kvr, struct rail *rail)
 		rail->drain_at = 0;
 		return;
 	}
-	if (rail_blocked_for(rail, kvr->now) > BLOCKED)
+	if (rail_is_blocked(rail, BLOCKED, kvr->now))
 		drain(kvr, rail);
 	if (rail->drain_at && kvr->now >= rail->drain_at &&
 	    (!live || kvr->now - rail->drain_at > DRAIN) && may_reset(kvr)) {

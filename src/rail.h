@@ -108,8 +108,9 @@ int rail_send(struct rail *, const struct wire_message *, uint64_t to, struct pe
 /* Reads a few bytes by rma, whose local side is ours, for a peer. -EAGAIN: not now. */
 int rail_greet(struct rail *, struct fabric_rma *, struct peer *, struct flight **out);
 
-/* How long no message has been able to go, in ns. */
-int64_t rail_blocked_for(const struct rail *, int64_t now);
+/* Whether no message has been able to go for so many ns, or more than half of the places have been
+ * taken for that long. */
+bool rail_is_blocked(const struct rail *, int64_t ns, int64_t now);
 
 /* Whether more than half of its places for messages are taken. */
 bool rail_is_crowded(const struct rail *);
