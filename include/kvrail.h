@@ -391,6 +391,8 @@ struct kvr_stats {
 	uint64_t errors;   /* failed pieces and messages */
 	uint64_t retries;  /* pieces given up here, which went over other rails */
 	uint64_t resets;   /* of the rail's endpoint */
+	/* Of late: about half of it is the last quarter of a second. */
+	uint64_t bytes_per_second;
 };
 
 /* Of one rail; of all for rail -1. */

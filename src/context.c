@@ -2,6 +2,7 @@
  * This rank: opening and closing it, and what can be asked of it. */
 #include "context.h"
 #include "bootstrap.h"
+#include "clock.h"
 #include "control.h"
 #include "log.h"
 #include "progress.h"
@@ -412,6 +413,7 @@ static void add_stats(struct kvr_stats *sum, const struct kvr_stats *more)
 	sum->errors += more->errors;
 	sum->retries += more->retries;
 	sum->resets += more->resets;
+	sum->bytes_per_second += more->bytes_per_second;
 }
 
 int kvr_stats_get(const struct kvr *kvr, int r, struct kvr_stats *out)
@@ -421,9 +423,12 @@ int kvr_stats_get(const struct kvr *kvr, int r, struct kvr_stats *out)
 	if (r < -1 || r >= (int)kvr->rail_count)
 		return -EINVAL;
 	pthread_mutex_lock((pthread_mutex_t *)&kvr->engine);
-	for (int i = 0; i < (int)kvr->rail_count; i++)
-		if (r == -1 || r == i)
-			add_stats(&sum, &kvr->rails[i].stats);
+	for (int i = 0; i < (int)kvr->rail_count; i++) {
+		if (r != -1 && r != i)
+			continue;
+		rail_measure(&kvr->rails[i], clock_now());
+		add_stats(&sum, &kvr->rails[i].stats);
+	}
 	pthread_mutex_unlock((pthread_mutex_t *)&kvr->engine);
 	return copy_sized(out, &sum, sizeof(sum));
 }

@@ -438,6 +438,7 @@ void failover_check(struct kvr *kvr)
 			if (is_live(&rail->flights[i]))
 				check_flight(kvr, r, &rail->flights[i]);
 		check_stuck(kvr, rail);
+		rail_measure(rail, kvr->clock);
 	}
 	TAILQ_FOREACH(peer, &kvr->active, link)
 	if (peer->path)

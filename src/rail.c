@@ -14,6 +14,10 @@
 #define RECEIVES 32 /* control messages a burst may bring before we poll */
 #define DRAIN_NS (200 * 1000 * 1000)
 
+/* ns, of rail_measure() */
+#define METER_STEP 20e6
+#define METER_HALF 250e6
+
 /* What the provider's own queues must hold besides: acknowledgements, emulated writes in pieces of
  * its own. At 256 entries an efa endpoint costs half of what it does at its default size. */
 #define PROVIDER_QUEUE 256
@@ -112,6 +116,7 @@ int rail_open(struct rail *rail, const struct fabric_ops *fabric, const struct f
 	rc = fabric->open(offer, &limits, &rail->nic, why);
 	if (rc)
 		return rc;
+	rail->meter.at = clock_now();
 	rail->shut_waits = fabric->shut_waits && fabric->shut_waits(rail->nic);
 	if ((rc = learn_address(rail))) {
 		snprintf(why, FABRIC_WHY, "rail %s: its endpoint's name cannot be had: %s",
@@ -322,6 +327,21 @@ bool rail_is_blocked(const struct rail *rail, int64_t ns, int64_t now)
 	for (; rail_is_crowded(rail) && f < end; f++)
 		old += !f->ended && now - f->posted_at > ns;
 	return old > SENDS / 2;
+}
+
+void rail_measure(struct rail *rail, int64_t now)
+{
+	uint64_t bytes = rail->stats.bytes_written + rail->stats.bytes_read;
+	struct rail_meter *meter = &rail->meter;
+	double passed = (double)(now - meter->at), old;
+
+	if (passed < METER_STEP)
+		return;
+	old = METER_HALF / (METER_HALF + passed);
+	meter->rate = meter->rate * old + (double)(bytes - meter->bytes) / passed * (1 - old);
+	meter->bytes = bytes;
+	meter->at = now;
+	rail->stats.bytes_per_second = (uint64_t)(meter->rate * 1e9);
 }
 
 int rail_poll(struct rail *rail, struct fabric_event *events, int max)
