@@ -94,3 +94,7 @@ add_executable(rail_share ${softefa_dir}/../rail_share.c ${softefa_dir}/../job.c
 	${softefa_dir}/../ranks.c)
 set_target_properties(rail_share PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR})
 target_link_libraries(rail_share PRIVATE kvrail_flags kvrail_objects)
+add_executable(rail_loss ${softefa_dir}/../rail_loss.c ${softefa_dir}/../strike.c
+	${softefa_dir}/../job.c ${softefa_dir}/../ranks.c ${softefa_dir}/shm.c)
+set_target_properties(rail_loss PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR})
+target_link_libraries(rail_loss PRIVATE kvrail_flags kvrail_objects)
