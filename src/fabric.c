@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * The seam, filled with libfabric: the only source that knows it. */
+ * The seam, filled with libfabric. Only offers.c and fabric_memory.c know it besides. */
 #include "fabric.h"
 #include "efa.h"
+#include "fabric_memory.h"
 #include "offers.h"
 #include <errno.h>
 #include <rdma/fabric.h>
@@ -291,17 +292,20 @@ static void nic_remove(struct fabric_nic *nic, uint64_t peer)
 	fi_av_remove(nic->av, &nic->targets[peer].memory, 1, 0);
 }
 
-static int nic_reg(struct fabric_nic *nic, void *addr, size_t len, uint64_t key,
+static enum fabric_memory_kind nic_gpu(const struct fabric_nic *nic)
+{
+	return fabric_memory_gpu(nic->info, nic->fabric->api_version);
+}
+
+static int nic_reg(struct fabric_nic *nic, const struct fabric_memory *memory, uint64_t key,
                    struct fabric_mr **out)
 {
-	const uint64_t access =
-		FI_SEND | FI_RECV | FI_READ | FI_WRITE | FI_REMOTE_READ | FI_REMOTE_WRITE;
 	struct fabric_mr *mr = calloc(1, sizeof(*mr));
 	int rc;
 
 	if (!mr)
 		return -ENOMEM;
-	rc = fi_mr_reg(nic->domain, addr, len, access, 0, key, 0, &mr->fid, NULL);
+	rc = fabric_memory_register(nic->domain, memory, key, &mr->fid);
 	if (rc) {
 		free(mr);
 		return rc;
@@ -440,6 +444,7 @@ const struct fabric_ops fabric_libfabric = {
 	.address = nic_address,
 	.insert = nic_insert,
 	.remove = nic_remove,
+	.gpu = nic_gpu,
 	.reg = nic_reg,
 	.dereg = nic_dereg,
 	.key = nic_key,

@@ -21,9 +21,9 @@ static void *register_on_rail(void *arg)
 	struct registration *reg = arg;
 	struct kvr_region *region = reg->region;
 	struct rail *rail = &region->kvr->rails[reg->rail];
+	struct fabric_memory memory = {.addr = region->addr, .len = region->len};
 
-	reg->rc = rail->fabric->reg(rail->nic, region->addr, region->len, reg->key,
-	                            &region->mr[reg->rail]);
+	reg->rc = rail->fabric->reg(rail->nic, &memory, reg->key, &region->mr[reg->rail]);
 	if (reg->rc)
 		log_error("rail %s: registering %llu bytes: %s; check the memlock limit (ulimit "
 		          "-l) and that the memory exists",
