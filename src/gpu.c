@@ -83,11 +83,10 @@ static int check_gpu(struct kvr_region *region)
 
 static void say_not_taken(const struct kvr *kvr, char why[static FABRIC_WHY])
 {
-	snprintf(
-		why, FABRIC_WHY,
-		"provider %s does not take it here (no FI_HMEM): use efa with a libfabric that was "
-		"built with CUDA, or copy to memory of the host",
-		kvr->provider);
+	snprintf(why, FABRIC_WHY,
+	         "provider %s does not take it here: use efa with a libfabric that has CUDA "
+	         "(FI_HMEM), or copy to memory of the host",
+	         kvr->provider);
 }
 
 static int check_provider(const struct kvr_region *region)

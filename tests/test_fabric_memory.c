@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <rdma/fabric.h>
 #include <rdma/fi_domain.h>
+#include <rdma/fi_errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -17,7 +18,7 @@
 
 /* The one registration that was asked for. */
 static struct {
-	int calls, result;
+	int calls, result, open;
 	bool by_attributes;
 	struct fi_mr_attr attr;
 	struct iovec iov;
@@ -27,14 +28,24 @@ static struct {
 #endif
 } seen;
 
-static struct fid_mr mr;
+static int on_close(struct fid *fid)
+{
+	(void)fid;
+	seen.open--;
+	return 0;
+}
+
+static struct fi_ops mr_ops = {.size = sizeof(mr_ops), .close = on_close};
+static struct fid_mr mr = {.fid.ops = &mr_ops, .key = KEY + 1, .mem_desc = &seen};
 
 static int finish(struct fid_mr **out)
 {
 	seen.calls++;
-	if (!seen.result)
-		*out = &mr;
-	return seen.result;
+	if (seen.result)
+		return seen.result;
+	seen.open++;
+	*out = &mr;
+	return 0;
 }
 
 static int on_reg(struct fid *fid, const void *buf, size_t len, uint64_t access, uint64_t offset,
@@ -68,18 +79,27 @@ static int on_regattr(struct fid *fid, const struct fi_mr_attr *attr, uint64_t f
 	return finish(out);
 }
 
+static struct fi_ops_mr domain_ops = {
+	.size = sizeof(domain_ops), .reg = on_reg, .regattr = on_regattr};
+static struct fid_domain domain = {.mr = &domain_ops};
+
 static int hand_over(const struct fabric_memory *memory, int result)
 {
-	struct fi_ops_mr ops = {.size = sizeof(ops), .reg = on_reg, .regattr = on_regattr};
-	struct fid_domain domain = {.mr = &ops};
-	struct fid_mr *out = NULL;
+	struct fabric_mr *out = NULL;
 	int rc;
 
 	memset(&seen, 0, sizeof(seen));
 	seen.result = result;
 	rc = fabric_memory_register(&domain, memory, KEY, &out);
-	assert_ptr_equal(out, rc ? NULL : &mr);
-	return rc;
+	if (rc) {
+		assert_null(out);
+		return rc;
+	}
+	assert_ptr_equal(out->desc, &seen);
+	assert_int_equal(fabric_memory_key(out), KEY + 1);
+	assert_int_equal(fabric_memory_deregister(out), 0);
+	assert_int_equal(seen.open, 0);
+	return 0;
 }
 
 static void expect_common(void)
@@ -149,16 +169,20 @@ static void test_dmabuf(void **state)
 #endif
 }
 
-static void expect_kind(uint64_t caps, char *provider, uint32_t version, int kind)
+/* result: of a registration of GPU memory, if one is tried. */
+static void expect_kind(uint64_t caps, char *provider, uint32_t version, int result, int kind)
 {
 	struct fi_fabric_attr fabric = {.prov_name = provider};
 	const struct fi_info info = {.caps = caps, .fabric_attr = &fabric};
 
-	assert_int_equal(fabric_memory_gpu(&info, version), kind);
+	memset(&seen, 0, sizeof(seen));
+	seen.result = result;
+	assert_int_equal(fabric_memory_gpu(&info, &domain, version), kind);
+	assert_int_equal(seen.open, 0);
 }
 
 /* A dmabuf only where libfabric has the flag, then and now, and the provider looks at it. */
-static void test_kind(void **state)
+static void test_efa(void **state)
 {
 #ifdef FI_MR_DMABUF
 	const int best = FABRIC_DMABUF;
@@ -167,20 +191,32 @@ static void test_kind(void **state)
 #endif
 
 	(void)state;
-	expect_kind(FI_MSG | FI_RMA, "efa", FI_VERSION(1, 22), FABRIC_HOST);
-	expect_kind(FI_MSG | FI_RMA | FI_HMEM, "efa", FI_VERSION(1, 22), best);
-	expect_kind(FI_HMEM, "efa", FI_VERSION(1, 20), best);
-	expect_kind(FI_HMEM, "efa", FI_VERSION(1, 19), FABRIC_GPU);
-	expect_kind(FI_HMEM, "shm", FI_VERSION(1, 22), FABRIC_GPU);
+	expect_kind(FI_MSG | FI_RMA, "efa", FI_VERSION(1, 22), 0, FABRIC_HOST);
+	expect_kind(FI_MSG | FI_RMA | FI_HMEM, "efa", FI_VERSION(1, 22), 0, best);
+	expect_kind(FI_HMEM, "efa", FI_VERSION(1, 20), 0, best);
+	expect_kind(FI_HMEM, "efa", FI_VERSION(1, 19), 0, FABRIC_GPU);
+	assert_int_equal(seen.calls, 0);
+}
+
+/* Others say so whatever libfabric was built with. */
+static void test_others(void **state)
+{
+	(void)state;
+	expect_kind(FI_RMA, "shm", FI_VERSION(1, 22), 0, FABRIC_HOST);
+	assert_int_equal(seen.calls, 0);
+	expect_kind(FI_RMA | FI_HMEM, "shm", FI_VERSION(1, 22), -FI_ENOSYS, FABRIC_HOST);
+	assert_int_equal(seen.attr.iface, FI_HMEM_CUDA);
+	expect_kind(FI_RMA | FI_HMEM, "shm", FI_VERSION(1, 22), -FI_EINVAL, FABRIC_GPU);
+	expect_kind(FI_RMA | FI_HMEM, "shm", FI_VERSION(1, 22), 0, FABRIC_GPU);
+	assert_int_equal(seen.calls, 1);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_host),
-		cmocka_unit_test(test_gpu),
-		cmocka_unit_test(test_dmabuf),
-		cmocka_unit_test(test_kind),
+		cmocka_unit_test(test_host),   cmocka_unit_test(test_gpu),
+		cmocka_unit_test(test_dmabuf), cmocka_unit_test(test_efa),
+		cmocka_unit_test(test_others),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

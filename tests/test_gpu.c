@@ -336,7 +336,7 @@ static void test_support(void **state)
 	look.how = FABRIC_GPU;
 	expect_support(1, "none of cuMemMap");
 	look.how = FABRIC_HOST;
-	expect_support(0, "no FI_HMEM");
+	expect_support(0, "provider look does not take it");
 	fake->gpus = 0;
 	expect_support(0, "shows no GPU");
 	fake->gpus = 2;
