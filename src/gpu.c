@@ -206,8 +206,9 @@ int gpu_register(struct kvr_region *region, unsigned int r, uint64_t key)
 		rc = register_somehow(region, r, key, why);
 		if (rc)
 			remedy = cuda_is_reachable(region->addr)
-			                 ? "; it wants GPUDirect RDMA (nvidia-peermem, or a kernel "
-			                   "with dmabuf) and a libfabric built with CUDA"
+			                 ? "; it wants GPUDirect RDMA (efa_nv_peermem, "
+			                   "nvidia_peermem or a "
+			                   "kernel with dmabuf) and a libfabric built with CUDA"
 			                 : "; it was allocated without gpuDirectRDMACapable, so no "
 			                   "NIC gets to it";
 		cuda_leave();
