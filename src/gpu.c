@@ -198,19 +198,19 @@ static int register_somehow(struct kvr_region *region, unsigned int r, uint64_t 
 
 int gpu_register(struct kvr_region *region, unsigned int r, uint64_t key)
 {
-	char why[CUDA_WHY];
+	static const char unreached[] =
+		"; it wants GPUDirect RDMA (efa_nv_peermem, nvidia_peermem or a kernel with "
+		"dmabuf) and a libfabric built with CUDA";
+	static const char unreachable[] =
+		"; it was allocated without gpuDirectRDMACapable, so no NIC gets to it";
+	char why[CUDA_WHY] = "";
 	const char *remedy = "";
 	int rc = cuda_enter(&region->gpu, why);
 
 	if (!rc) {
 		rc = register_somehow(region, r, key, why);
 		if (rc)
-			remedy = cuda_is_reachable(region->addr)
-			                 ? "; it wants GPUDirect RDMA (efa_nv_peermem, "
-			                   "nvidia_peermem or a "
-			                   "kernel with dmabuf) and a libfabric built with CUDA"
-			                 : "; it was allocated without gpuDirectRDMACapable, so no "
-			                   "NIC gets to it";
+			remedy = cuda_is_reachable(region->addr) ? unreached : unreachable;
 		cuda_leave();
 	}
 	if (rc)
