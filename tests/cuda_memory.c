@@ -32,6 +32,8 @@ static struct {
 	int (*alloc_host)(void **addr, size_t len);
 	int (*release)(unsigned long long addr);
 	int (*release_host)(void *addr);
+	int (*fill)(unsigned long long addr, const void *from, size_t len);
+	int (*fetch)(void *to, unsigned long long addr, size_t len);
 	int (*granularity)(size_t *out, const struct properties *, int which);
 	int (*reserve)(unsigned long long *addr, size_t len, size_t align, unsigned long long hint,
 	               unsigned long long flags);
@@ -74,6 +76,8 @@ static void load(void)
 	*(void **)&driver.alloc_host = find("cuMemAllocHost_v2");
 	*(void **)&driver.release = find("cuMemFree_v2");
 	*(void **)&driver.release_host = find("cuMemFreeHost");
+	*(void **)&driver.fill = find("cuMemcpyHtoD_v2");
+	*(void **)&driver.fetch = find("cuMemcpyDtoH_v2");
 	*(void **)&driver.granularity = find("cuMemGetAllocationGranularity");
 	*(void **)&driver.reserve = find("cuMemAddressReserve");
 	*(void **)&driver.unreserve = find("cuMemAddressFree");
@@ -121,6 +125,16 @@ void cuda_memory_free(void *addr)
 void cuda_memory_free_pinned(void *addr)
 {
 	must("cuMemFreeHost", driver.release_host(addr));
+}
+
+void cuda_memory_fill(void *plain, const void *from, size_t len)
+{
+	must("cuMemcpyHtoD", driver.fill((unsigned long long)plain, from, len));
+}
+
+void cuda_memory_fetch(void *to, const void *plain, size_t len)
+{
+	must("cuMemcpyDtoH", driver.fetch(to, (unsigned long long)plain, len));
 }
 
 void cuda_memory_map(struct cuda_mapping *m, int device, size_t pieces)

@@ -13,6 +13,10 @@ void *cuda_memory_pinned(size_t len);
 void cuda_memory_free(void *addr); /* of the first two */
 void cuda_memory_free_pinned(void *addr);
 
+/* Between plain and the host's memory. */
+void cuda_memory_fill(void *plain, const void *from, size_t len);
+void cuda_memory_fetch(void *to, const void *plain, size_t len);
+
 /* Mappings that follow each other, and then as much that is not mapped. */
 struct cuda_mapping {
 	char *addr;
