@@ -3,6 +3,7 @@
 #include "cuda_memory.h"
 #include "cuda_driver.h"
 #include <dlfcn.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -68,10 +69,9 @@ static void *find(const char *name)
 	return call;
 }
 
-static void load(void)
+static void find_all(void)
 {
-	if (driver.alloc)
-		return;
+	*(void **)&driver.alloc = find("cuMemAlloc_v2");
 	*(void **)&driver.alloc_managed = find("cuMemAllocManaged");
 	*(void **)&driver.alloc_host = find("cuMemAllocHost_v2");
 	*(void **)&driver.release = find("cuMemFree_v2");
@@ -87,7 +87,13 @@ static void load(void)
 	*(void **)&driver.unmap = find("cuMemUnmap");
 	*(void **)&driver.allow = find("cuMemSetAccess");
 	*(void **)&driver.context = find("cuCtxGetCurrent");
-	*(void **)&driver.alloc = find("cuMemAlloc_v2");
+}
+
+static void load(void)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+	pthread_once(&once, find_all);
 }
 
 void *cuda_memory_plain(size_t len)
