@@ -45,7 +45,7 @@ static int check_host(const struct kvr_region *region)
 
 static int check_extent(const struct kvr_region *region)
 {
-	size_t extent = cuda_extent(&region->gpu, region->kind, region->addr, region->len);
+	size_t extent = cuda_extent(&region->cuda, region->kind, region->addr, region->len);
 
 	if (extent == region->len)
 		return 0;
@@ -53,7 +53,7 @@ static int check_extent(const struct kvr_region *region)
 	          "a region for each allocation",
 	          (unsigned long long)region->len, (void *)region->addr, extent,
 	          region->kind == CUDA_PLAIN ? "one allocation" : "mapped memory",
-	          region->gpu.device);
+	          region->cuda.device);
 	return -EINVAL;
 }
 
@@ -61,7 +61,7 @@ static int check_extent(const struct kvr_region *region)
 static int check_gpu(struct kvr_region *region)
 {
 	struct cuda_memory memory = cuda_look(region->addr);
-	int device = region->gpu.device;
+	int device = region->cuda.device;
 
 	region->kind = memory.kind;
 	switch (memory.kind) {
@@ -96,10 +96,10 @@ static int check_provider(const struct kvr_region *region)
 
 	if (how == FABRIC_HOST) {
 		say_not_taken(region->kvr, why);
-		log_error("kvr_region_open: memory of GPU %d: %s", region->gpu.device, why);
+		log_error("kvr_region_open: memory of GPU %d: %s", region->cuda.device, why);
 		return -EOPNOTSUPP;
 	}
-	if (region->kind == CUDA_PLAIN || (how == FABRIC_DMABUF && region->gpu.exports))
+	if (region->kind == CUDA_PLAIN || (how == FABRIC_DMABUF && region->cuda.exports))
 		return 0;
 	log_error("kvr_region_open: memory of " SEGMENTS " is registered as a dmabuf only, and %s: "
 	          "allocate it with cudaMalloc (expandable_segments:False)",
@@ -114,7 +114,7 @@ int gpu_open(struct kvr_region *region, int cuda_device)
 	char why[CUDA_WHY];
 	int rc;
 
-	region->gpu.device = -1;
+	region->cuda.device = -1;
 	if (cuda_device == KVR_HOST)
 		return check_host(region);
 	if (cuda_device < 0) {
@@ -122,8 +122,8 @@ int gpu_open(struct kvr_region *region, int cuda_device)
 		          cuda_device);
 		return -EINVAL;
 	}
-	rc = cuda_gpu_open(cuda_device, &region->gpu, why);
-	if (!rc && (rc = cuda_enter(&region->gpu, why)))
+	rc = cuda_gpu_open(cuda_device, &region->cuda, why);
+	if (!rc && (rc = cuda_enter(&region->cuda, why)))
 		gpu_close(region);
 	if (rc) {
 		log_error("kvr_region_open: GPU %d: %s", cuda_device, why);
@@ -140,8 +140,8 @@ int gpu_open(struct kvr_region *region, int cuda_device)
 
 void gpu_close(struct kvr_region *region)
 {
-	if (region->gpu.device >= 0)
-		cuda_gpu_close(&region->gpu);
+	if (region->cuda.device >= 0)
+		cuda_gpu_close(&region->cuda);
 }
 
 static int register_export(struct kvr_region *region, unsigned int r, uint64_t key,
@@ -151,7 +151,7 @@ static int register_export(struct kvr_region *region, unsigned int r, uint64_t k
 	struct fabric_memory memory = {.addr = region->addr,
 	                               .len = region->len,
 	                               .kind = FABRIC_DMABUF,
-	                               .device = region->gpu.device};
+	                               .device = region->cuda.device};
 	struct cuda_export file;
 	int rc = cuda_export(region->addr, region->len, &file, why);
 
@@ -173,7 +173,7 @@ static int register_address(struct kvr_region *region, unsigned int r, uint64_t 
 	const struct fabric_memory memory = {.addr = region->addr,
 	                                     .len = region->len,
 	                                     .kind = FABRIC_GPU,
-	                                     .device = region->gpu.device};
+	                                     .device = region->cuda.device};
 	int rc = rail->fabric->reg(rail->nic, &memory, key, &region->mr[r]);
 
 	if (rc)
@@ -185,14 +185,14 @@ static int register_address(struct kvr_region *region, unsigned int r, uint64_t 
 static int register_somehow(struct kvr_region *region, unsigned int r, uint64_t key,
                             char why[static CUDA_WHY])
 {
-	bool exports = how_taken(region->kvr) == FABRIC_DMABUF && region->gpu.exports;
+	bool exports = how_taken(region->kvr) == FABRIC_DMABUF && region->cuda.exports;
 	int rc = exports ? register_export(region, r, key, why) : -EOPNOTSUPP;
 
 	if (!rc || region->kind != CUDA_PLAIN)
 		return rc;
 	if (exports)
 		log_detail("rail %s: memory of GPU %d: %s; trying it by its address",
-		           region->kvr->rails[r].name, region->gpu.device, why);
+		           region->kvr->rails[r].name, region->cuda.device, why);
 	return register_address(region, r, key, why);
 }
 
@@ -205,7 +205,7 @@ int gpu_register(struct kvr_region *region, unsigned int r, uint64_t key)
 		"; it was allocated without gpuDirectRDMACapable, so no NIC gets to it";
 	char why[CUDA_WHY] = "";
 	const char *remedy = "";
-	int rc = cuda_enter(&region->gpu, why);
+	int rc = cuda_enter(&region->cuda, why);
 
 	if (!rc) {
 		rc = register_somehow(region, r, key, why);
@@ -216,7 +216,7 @@ int gpu_register(struct kvr_region *region, unsigned int r, uint64_t key)
 	if (rc)
 		log_error("rail %s: registering %llu bytes of GPU %d: %s%s",
 		          region->kvr->rails[r].name, (unsigned long long)region->len,
-		          region->gpu.device, why, remedy);
+		          region->cuda.device, why, remedy);
 	return rc;
 }
 

@@ -7,7 +7,7 @@
 
 struct kvr_region;
 
-/* Fills in region->gpu and region->kind; its address, length and context are there. The errors of
+/* Fills in region->cuda and region->kind; its address, length and context are there. The errors of
  * kvr_region_open, which are logged. */
 int gpu_open(struct kvr_region *, int cuda_device);
 void gpu_close(struct kvr_region *);

@@ -34,8 +34,8 @@ static void *register_on_rail(void *arg)
 {
 	struct registration *reg = arg;
 
-	reg->rc = reg->region->gpu.device < 0 ? register_host(reg->region, reg->rail, reg->key)
-	                                      : gpu_register(reg->region, reg->rail, reg->key);
+	reg->rc = reg->region->cuda.device < 0 ? register_host(reg->region, reg->rail, reg->key)
+	                                       : gpu_register(reg->region, reg->rail, reg->key);
 	return NULL;
 }
 

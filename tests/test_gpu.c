@@ -124,8 +124,8 @@ static void test_host(void **state)
 	for (int i = 0; i < 2; i++) {
 		region = open_region(memory[i], BYTES, KVR_HOST);
 		expect_kind(region, FABRIC_HOST, -1);
-		assert_int_equal(region->gpu.device, -1);
-		assert_string_equal(region->gpu.pci, "");
+		assert_int_equal(region->cuda.device, -1);
+		assert_string_equal(region->cuda.pci, "");
 		assert_int_equal(kvr_region_close(region), 0);
 	}
 	cuda_memory_free_pinned(pinned);
@@ -141,8 +141,8 @@ static void test_dmabuf(void **state)
 
 	(void)state;
 	expect_kind(region, FABRIC_DMABUF, 1);
-	assert_int_equal(region->gpu.device, 1);
-	assert_string_equal(region->gpu.pci, "0000:5b:00.0");
+	assert_int_equal(region->cuda.device, 1);
+	assert_string_equal(region->cuda.pci, "0000:5b:00.0");
 	assert_int_equal(region->mr[2]->memory.offset, 5000 % 4096);
 	assert_true(region->mr[2]->file >= (off_t)(BYTES - 4096));
 	assert_int_equal(fake->exported, exported + LOOK_RAILS);
