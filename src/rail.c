@@ -253,6 +253,7 @@ int rail_renew(struct rail *rail)
 static void take_send(struct rail *rail, struct flight *flight, struct peer *peer)
 {
 	SLIST_REMOVE_HEAD(&rail->sends, link);
+	flight->ended = false;
 	flight->peer = peer;
 	flight->greets = false;
 	rail->sends_in_flight++;
@@ -302,18 +303,24 @@ int rail_greet(struct rail *rail, struct fabric_rma *rma, struct peer *peer, str
 	return 0;
 }
 
+bool rail_is_crowded(const struct rail *rail)
+{
+	return rail->sends_in_flight > SENDS / 2;
+}
+
 /* A refusal says nothing about the time after it, in which perhaps nobody had anything to send;
  * nor, with nothing in flight, about the endpoint: a peer that is gone is refused as well. */
-int64_t rail_blocked_for(const struct rail *rail, int64_t now)
+bool rail_is_blocked(const struct rail *rail, int64_t ns, int64_t now)
 {
 	const struct flight *f = rail->flights + rail_flights(rail), *end = f + SENDS;
-	bool is_full = rail->pieces_in_flight + rail->sends_in_flight;
-	int64_t longest = is_full && rail->refused_at ? rail->refused_last - rail->refused_at : 0;
+	uint32_t old = 0;
 
-	for (; SLIST_EMPTY(&rail->sends) && f < end; f++)
-		if (now - f->posted_at > longest)
-			longest = now - f->posted_at;
-	return longest;
+	if (rail->pieces_in_flight + rail->sends_in_flight && rail->refused_at &&
+	    rail->refused_last - rail->refused_at > ns)
+		return true;
+	for (; rail_is_crowded(rail) && f < end; f++)
+		old += !f->ended && now - f->posted_at > ns;
+	return old > SENDS / 2;
 }
 
 int rail_poll(struct rail *rail, struct fabric_event *events, int max)
@@ -336,6 +343,7 @@ void rail_release(struct rail *rail, struct flight *flight)
 	case FLIGHT_PIECE:
 		break; /* see rail_end */
 	case FLIGHT_SEND:
+		flight->ended = true;
 		rail->sends_in_flight--;
 		rail->refused_at = 0;
 		SLIST_INSERT_HEAD(&rail->sends, flight, link);
