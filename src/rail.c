@@ -61,9 +61,8 @@ static void fill_messages(struct rail *rail)
 
 static int open_buffers(struct rail *rail)
 {
-	int rc;
-
 	uint32_t pieces = rail_flights(rail);
+	struct fabric_memory memory;
 
 	rail->flights = calloc(pieces + SENDS + RECEIVES, sizeof(*rail->flights));
 	rail->slab_bytes = (SENDS + RECEIVES) * WIRE_MESSAGE_MAX;
@@ -72,8 +71,8 @@ static int open_buffers(struct rail *rail)
 		return -ENOMEM;
 	fill_list(rail, &rail->pieces, FLIGHT_PIECE, rail->flights, pieces);
 	fill_messages(rail);
-	rc = rail->fabric->reg(rail->nic, rail->slab, rail->slab_bytes, 1, &rail->slab_mr);
-	return rc;
+	memory = (struct fabric_memory){.addr = rail->slab, .len = rail->slab_bytes};
+	return rail->fabric->reg(rail->nic, &memory, 1, &rail->slab_mr);
 }
 
 static int post_receives(struct rail *rail)
