@@ -111,7 +111,7 @@ loss()
 	if "$softefa" --nics 16 --hosts 2 --gbps 0.25 -- "$build/tests/rail_loss" "$softefa" \
 		"one-$1" "$2" 16 1 >"$scratch/out" 2>"$scratch/err"; then
 		awk -v name="$name" '{ printf "%-48s %8.1f %7s %7d%s\n", name, $1, "", 50,
-			$1 > 50 ? "  above" : "" }' "$scratch/out"
+			($1 > 50) ? "  above" : "" }' "$scratch/out"
 	else
 		failed=1
 		printf '%-48s failed:\n' "$name"
