@@ -365,10 +365,12 @@ static int check_alive(struct kvr *kvr, struct peer *peer)
 	bool lost = has_only_errors(kvr, peer);
 
 	find_way(kvr, peer);
-	if (is_wanted(kvr, peer))
+	if (is_wanted(kvr, peer)) {
+		peer->wanted_at = kvr->now;
 		ask(kvr, peer);
-	else if (!peer->bye_sent || !(peer->bye_received || lost))
-		peer->heard_at = kvr->now;
+	} else if (!peer->bye_sent || !(peer->bye_received || lost)) {
+		peer_rest(kvr, peer);
+	}
 	silent = kvr->now - peer->heard_at;
 	/* One that is stopped may fail whatever is sent to it; one that has said all is just gone.
 	 */
