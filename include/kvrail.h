@@ -27,7 +27,7 @@
  *          those beside its rails. It reacts within microseconds as long as something moves
  *          every half millisecond (but never spins where it has one CPU only), else within
  *          0.1 ms; after a second of silence it uses about 1 % of a core, and reacts within about
- *          1 ms: so long waits who first sends something to an idle rank.
+ *          1.5 ms: so long waits who first sends something to an idle rank.
  *          KVR_THREADS_NONE: nothing runs in the background. Calls that wait, and
  *          kvr_progress(), move data; a rank that is written to or read from must make them, at
  *          least once in its peers' peer_timeout_ms: else it is taken for dead.

@@ -33,8 +33,10 @@ static int wait_for(struct kvr *kvr, bool (*ready)(void *))
 	struct wait wait = {.ready = ready, .arg = kvr, .timeout_ms = TIMEOUT_MS};
 	const struct collective *c = &kvr->collective;
 	char from[96], to[96];
-	int rc = engine_wait(kvr, &wait);
+	int rc;
 
+	engine_kick(kvr);
+	rc = engine_wait(kvr, &wait);
 	if (rc)
 		log_error("kvr_allgather: nothing from %s or %s for %d s: do all ranks make this "
 		          "call?",

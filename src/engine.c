@@ -13,7 +13,7 @@
 #define IDLE_NAP     (500 * 1000) /* ns of idling before it sleeps, shorter first ... */
 #define NAP          (20 * 1000)
 #define IDLE_LONG    (1000 * 1000 * 1000) /* ... then longer */
-#define NAP_LONG     (1000 * 1000)
+#define NAP_LONG     (1500 * 1000)
 
 enum news { NO_NEWS, READY, LEAD };
 
@@ -111,9 +111,11 @@ int kvr_progress(struct kvr *kvr)
 
 /* More ranks than cores is common: whoever has nothing to do must let the others work. ns of sleep;
  * 0: by a yield. */
-static int64_t pause_after(int64_t idle_ns)
+static int64_t rest_for(const struct kvr *kvr)
 {
-	return idle_ns < IDLE_NAP ? 0 : idle_ns > IDLE_LONG ? NAP_LONG : NAP;
+	int64_t idle = clock_now() - kvr->lobby.moved_at;
+
+	return idle < IDLE_NAP ? 0 : idle > IDLE_LONG ? NAP_LONG : NAP;
 }
 
 /* A pass; whether anything happened. wait: NULL, or what to ask afterwards. */
@@ -132,23 +134,17 @@ static bool turn(struct kvr *kvr, uint32_t rails, const struct wait *wait, bool 
 
 static int lead(struct kvr *kvr, const struct wait *wait, int64_t end)
 {
-	int64_t busy = clock_now(), now;
 	uint32_t idle = 0;
-	bool any, ready;
+	bool ready;
 
 	for (;;) {
-		any = turn(kvr, PROGRESS_ALL, wait, &ready);
+		idle = turn(kvr, PROGRESS_ALL, wait, &ready) ? 0 : idle + 1;
 		if (ready)
 			return 0;
-		now = clock_now();
-		if (now >= end)
+		if (clock_now() >= end)
 			return -ETIMEDOUT;
-		if (any) {
-			busy = now;
-			idle = 0;
-		} else if (idle++ >= IDLE_SPIN) {
-			clock_rest(pause_after(now - busy));
-		}
+		if (idle > IDLE_SPIN)
+			clock_rest(rest_for(kvr));
 	}
 }
 
@@ -231,8 +227,6 @@ int engine_wait(struct kvr *kvr, const struct wait *wait)
 	}
 	if (wait->timeout_ms > 0)
 		end = clock_now() + wait->timeout_ms * 1000000ll;
-	if (lobby->callers_follow)
-		engine_kick(kvr);
 	while (rc == -EAGAIN) {
 		if (lobby->callers_follow || atomic_exchange(&lobby->led, true)) {
 			rc = follow(kvr, wait, end);
@@ -249,6 +243,7 @@ void engine_kick(struct kvr *kvr)
 {
 	struct lobby *lobby = &kvr->lobby;
 
+	lobby->moved_at = clock_now();
 	lobby->kicks++;
 	if (!lobby->resting || lobby->led)
 		return;
@@ -280,8 +275,6 @@ static void rest(struct kvr *kvr, uint32_t kicks, int64_t ns)
 		pthread_cond_wait(&lobby->work, &lobby->lock);
 	lobby->resting--;
 	pthread_mutex_unlock(&lobby->lock);
-	if (lobby->kicks != kicks)
-		lobby->moved_at = clock_now();
 }
 
 /* Callers that wait for a short time, and again, shall not have to wake it each time. */
@@ -309,7 +302,7 @@ void engine_serve(struct kvr *kvr, uint32_t rails, bool spins)
 		}
 		if (turn(kvr, rails, NULL, NULL))
 			continue;
-		ns = pause_after(clock_now() - lobby->moved_at);
+		ns = rest_for(kvr);
 		if (ns == NAP_LONG)
 			rest(kvr, kicks, ns);
 		else

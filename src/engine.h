@@ -24,7 +24,7 @@ struct lobby {
 	_Atomic bool led;         /* some caller is the leader */
 	_Atomic uint32_t leads;   /* how many there were */
 	_Atomic uint32_t guests;  /* threads that want the engine lock */
-	_Atomic int64_t moved_at; /* ns, by clock_now(); when something happened */
+	_Atomic int64_t moved_at; /* ns, by clock_now(); when something happened, or was wanted */
 	bool callers_follow;      /* callers never lead */
 	pthread_cond_t work;      /* for the library's own threads: */
 	_Atomic uint32_t resting; /* how many of them do */
@@ -53,7 +53,7 @@ int engine_wait(struct kvr *, const struct wait *);
  * where nothing happens. spins: it may be ready to run for a moment before that. */
 void engine_serve(struct kvr *, uint32_t rails, bool spins);
 
-/* There is work for those threads. */
+/* Something is wanted from peers: whoever passes is to be quick. */
 void engine_kick(struct kvr *);
 
 /* They are held back, as by a leader; let go; told to end. */
