@@ -24,10 +24,10 @@
  * Moving   a thread of the library's own moves data, one's own and what peers send here, whatever
  *          the caller does. While callers wait one of them does that, and the others sleep, as
  *          does the thread. It stays on CPUs that the caller of kvr_open may use, if possible on
- *          those beside its rails. It reacts within microseconds as long as something moves
- *          every half millisecond (but never spins where it has one CPU only), else within
- *          0.1 ms; after a second of silence it uses about 1 % of a core, and reacts within about
- *          1.5 ms: so long waits who first sends something to an idle rank.
+ *          those beside its rails. It reacts within microseconds until nothing has moved for
+ *          100 ms (but never spins where it has one CPU only), then within 0.1 ms; after a second
+ *          of silence it uses about 1 % of a core, and reacts within about 1.5 ms: so long waits
+ *          who first sends something to an idle rank.
  *          KVR_THREADS_NONE: nothing runs in the background. Calls that wait, and
  *          kvr_progress(), move data; a rank that is written to or read from must make them, at
  *          least once in its peers' peer_timeout_ms: else it is taken for dead.

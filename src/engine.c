@@ -8,12 +8,15 @@
 #include <sched.h>
 #include <time.h>
 
-#define GUEST_YIELDS 1000         /* at most, while somebody else is to get the lock */
-#define IDLE_SPIN    16           /* passes before the core is given away */
-#define IDLE_NAP     (500 * 1000) /* ns of idling before it sleeps, shorter first ... */
-#define NAP          (20 * 1000)
-#define IDLE_LONG    (1000 * 1000 * 1000) /* ... then longer */
-#define NAP_LONG     (1500 * 1000)
+#define GUEST_YIELDS 1000 /* at most, while somebody else is to get the lock */
+
+/* Who waits and has nothing to do first spins, then gives the core away, then sleeps, then longer.
+ * A peer may read here unseen: it sends a PING in half of IDLE_NAP. All in ns. */
+#define IDLE_SPIN 16 /* passes */
+#define IDLE_NAP  (100 * 1000 * 1000)
+#define NAP       (20 * 1000)
+#define IDLE_LONG (1000 * 1000 * 1000)
+#define NAP_LONG  (1500 * 1000)
 
 enum news { NO_NEWS, READY, LEAD };
 
