@@ -114,9 +114,9 @@ KVR_API int kvr_open(const struct kvr_bootstrap *, const struct kvr_options *, s
 
 /*
  * Collective: returns when every peer this rank talked to has closed too, so that nobody's memory
- * goes while somebody still uses it. Frees everything even where it returns -ETIMEDOUT (a peer did
- * not close within 30 s; it is named). -EBUSY and nothing freed: regions, remotes or requests are
- * still open.
+ * goes while somebody still uses it, or has died. Frees everything even where it returns
+ * -ETIMEDOUT: a peer did not close within 30 s; it is named. (That is also how the death of a rank
+ * without threads shows.) -EBUSY and nothing freed: regions, remotes or requests are still open.
  */
 KVR_API int kvr_close(struct kvr *);
 

@@ -287,9 +287,10 @@ static void send_pongs(struct kvr *kvr, struct peer *peer)
 
 static bool is_wanted(const struct kvr *kvr, const struct peer *peer)
 {
-	/* One that does not close yet may be busy with something else: kvr_close has patience. */
+	/* One that does not close yet may be busy with something else: kvr_close has patience, but
+	 * not with the dead. */
 	if (peer->bye_sent)
-		return false;
+		return peer->has_threads && !peer->bye_received;
 	return !control_is_quiet(peer) || peer_has_transfers(peer) || !TAILQ_EMPTY(&peer->pulls) ||
 	       peer_is_awaited(kvr, peer);
 }

@@ -218,6 +218,7 @@ static int greet(struct kvr *kvr, struct peer *peer, enum wire_type type)
 		.type = type,
 		.a = peer->index,
 		.b = peer->has_lane ? peer->lane_here : NO_LANE,
+		.c = kvr->threads != NULL,
 		.body = type == WIRE_HELLO ? kvr->address : NULL,
 		.body_len = type == WIRE_HELLO ? kvr->address_len : 0,
 	};
@@ -243,6 +244,7 @@ static void learn(struct kvr *kvr, struct peer *peer, const struct wire_message 
 {
 	peer->index_there = message->a;
 	peer->lane_there = message->b;
+	peer->has_threads = message->c;
 	peer->state = PEER_UP;
 	peer_activate(kvr, peer);
 }

@@ -79,6 +79,7 @@ struct peer {
 	struct lane lane;
 	bool has_lane;
 	bool bye_sent, bye_received;
+	bool has_threads; /* of the library's: it answers whatever it does */
 
 	struct channel channel;
 	struct note_queue outbox, unacknowledged; /* both in the order of their numbers */
