@@ -6,7 +6,8 @@
 #include "transfer.h"
 #include <errno.h>
 
-#define GREET_PAUSE (10 * 1000000ll) /* ns; after one that failed */
+#define GREET_PAUSE (10 * 1000000ll)  /* ns; after one that failed */
+#define GREET_LATE  (100 * 1000000ll) /* ns; more than that */
 
 /* Whether the lane's numbers reach for one more piece: see counter.h. */
 static bool lane_has_room(const struct peer *peer, const struct transfer *t)
@@ -129,13 +130,20 @@ static int choose_transfer(struct kvr *kvr, struct peer *peer, struct transfer *
 	return t->request->is_read || lane_has_room(peer, t) ? 1 : -EAGAIN;
 }
 
+/* It can be relied on to become met: the NIC may have fallen silent. */
+static bool is_greeted(const struct kvr *kvr, const struct path *path)
+{
+	return path->greeting && kvr->now < path->greet_at + GREET_LATE;
+}
+
 /* A rail's first address costs 40 MB with efa: no more rails than there are pieces. */
 static bool needs_more_rails(const struct kvr *kvr, const struct peer *peer)
 {
 	uint64_t bytes = 0;
 
 	for (unsigned int r = 0; r < kvr->rail_count; r++)
-		if (!peer->path[r].health.out && (peer->path[r].met || peer->path[r].greeting))
+		if (!peer->path[r].health.out &&
+		    (peer->path[r].met || is_greeted(kvr, &peer->path[r])))
 			bytes += kvr->config.piece_bytes;
 	return !bytes || bytes < peer->left;
 }
