@@ -6,6 +6,7 @@
 #include "collective.h"
 #include "config.h"
 #include "memory.h"
+#include "nearness.h"
 #include "peer.h"
 #include "rail.h"
 #include <ck_stack.h>
@@ -22,6 +23,7 @@ struct kvr {
 	size_t address_len;
 	unsigned int rail_count;
 	struct rail *rails;
+	struct nearness nearness;
 	_Atomic uint64_t *counters;
 	_Atomic uint32_t *waiting; /* for each counter, those who wait for it; in all of them: */
 	_Atomic uint32_t waiters;

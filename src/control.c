@@ -157,12 +157,12 @@ static int send_anywhere(struct kvr *kvr, struct peer *peer, unsigned int first,
 	return rc;
 }
 
-/* To another one of the peer's rails. */
-static void turn_path(struct path *path, uint32_t there)
+void control_turn(struct path *path, uint32_t there)
 {
 	if (path->there == there)
 		return;
 	path->there = there;
+	path->met = path->greeting = false;
 	path->address = PEER_NOT_INSERTED;
 	path->turns++;
 	path->fresh_sends = 0;
@@ -172,7 +172,7 @@ static void turn_path(struct path *path, uint32_t there)
 static void turn_all_paths(const struct kvr *kvr, struct peer *peer)
 {
 	for (unsigned int r = 0; r < kvr->rail_count; r++)
-		turn_path(&peer->path[r], (peer->path[r].there + 1) % peer->rails);
+		control_turn(&peer->path[r], (peer->path[r].there + 1) % peer->rails);
 }
 
 static void send_note(struct kvr *kvr, struct peer *peer, struct note *note)
@@ -310,10 +310,10 @@ void control_ask_all(struct kvr *kvr, struct peer *peer)
 void control_try(struct kvr *kvr, struct peer *peer, unsigned int r)
 {
 	struct path *path = &peer->path[r];
-	uint32_t home = r % peer->rails, other = home + path->tries / 2;
+	uint32_t home = path->home, other = home + path->tries / 2;
 
 	/* Its usual one and the others in turn. */
-	turn_path(path, path->tries++ % 2 ? other % peer->rails : home);
+	control_turn(path, path->tries++ % 2 ? other % peer->rails : home);
 	if (peer->state == PEER_UP)
 		ping(kvr, peer, r);
 }

@@ -108,7 +108,11 @@ int kvr_region_open(struct kvr *kvr, void *addr, size_t len, int cuda_device,
 	region->kvr = kvr;
 	region->addr = addr;
 	region->len = len;
+	region->gpu = -1;
 	rc = register_all(region);
+	/* Some providers touch what they register: then it is known where that is. */
+	if (!rc && region_place(region) < 0)
+		rc = -ENOMEM;
 	if (rc) {
 		deregister_all(region);
 		free(region);
@@ -137,13 +141,17 @@ int kvr_region_close(struct kvr_region *region)
 		return rc;
 	rc = deregister_all(region);
 	kvr->children--;
+	region_forget_places(region);
 	free(region);
 	return rc;
 }
 
 ssize_t kvr_region_export(const struct kvr_region *region, void *buf, size_t len)
 {
-	return wire_region_encode(&region->wire, buf, len);
+	struct wire_region wire = region->wire;
+
+	wire.near = region_near(region);
+	return wire_region_encode(&wire, buf, len);
 }
 
 static int check_descriptor(struct kvr *kvr, int peer, const void *buf, size_t len,
@@ -184,6 +192,8 @@ int kvr_remote_open(struct kvr *kvr, int peer, const void *buf, size_t len, stru
 	if (!rc) {
 		remote->kvr = kvr;
 		remote->peer = kvr->peers[peer];
+		peer_aim(kvr, remote->peer,
+		         remote->wire.near | (remote->peer->remotes ? remote->peer->near : 0));
 		remote->peer->remotes++;
 	}
 	pthread_mutex_unlock(&kvr->engine);

@@ -4,6 +4,7 @@
 #define KVR_MEMORY_H
 
 #include "fabric.h"
+#include "places.h"
 #include "wire.h"
 #include <stdatomic.h>
 #include <sys/queue.h>
@@ -15,7 +16,9 @@ struct kvr_region {
 	TAILQ_ENTRY(kvr_region) link; /* in the context's list */
 	uint8_t *addr;
 	uint64_t len;
-	_Atomic uint32_t users; /* ops of unfinished requests, and of peers' writes */
+	int gpu;                       /* by PCI address; -1: host memory */
+	struct places *_Atomic places; /* there always are */
+	_Atomic uint32_t users;        /* ops of unfinished requests, and of peers' writes */
 	struct wire_region wire;
 	struct fabric_mr *mr[KVR_MAX_RAILS];
 };

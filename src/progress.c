@@ -328,7 +328,7 @@ static bool post_pieces(struct kvr *kvr)
 		}
 		any |= more;
 	} while (more);
-	kvr->next_rail++;
+	kvr->next_rail += any; /* each rank of a machine begins at another one */
 	return any;
 }
 

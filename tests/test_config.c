@@ -36,9 +36,9 @@ static const struct number {
 };
 
 static const char *const names[] = {
-	"KVR_PROVIDER",     "KVR_RAILS",       "KVR_PIECE_BYTES",
-	"KVR_WINDOW_BYTES", "KVR_QUEUE_DEPTH", "KVR_COUNTERS",
-	"KVR_PEER_TIMEOUT", "KVR_WRITE_MODE",  "KVR_LOG",
+	"KVR_PROVIDER",     "KVR_RAILS",       "KVR_MAPPING",  "KVR_PIECE_BYTES",
+	"KVR_WINDOW_BYTES", "KVR_QUEUE_DEPTH", "KVR_COUNTERS", "KVR_PEER_TIMEOUT",
+	"KVR_WRITE_MODE",   "KVR_LOG",
 };
 
 static int clean(void **state)

@@ -51,7 +51,7 @@ static bool has_room(const struct model *m, unsigned int r)
 static bool takes(const struct pace *all, unsigned int n, unsigned int r, uint64_t len,
                   uint64_t left)
 {
-	const struct pace_view view = pace_look(all, n);
+	const struct pace_view view = pace_look(all, n, UINT32_MAX);
 
 	return pace_takes(&view, r, len, left);
 }
@@ -237,7 +237,7 @@ static const char *somebody_takes(uint64_t seed)
 	struct pace pace[MAX_RAILS] = {{0}};
 	unsigned int n = 1 + dice_roll(&dice, MAX_RAILS), usable = 0, takers = 0;
 	uint64_t len = 1 + dice_roll(&dice, MIB), left = len + dice_roll(&dice, 3) * len;
-	struct pace_view view = pace_look(pace, n);
+	struct pace_view view = pace_look(pace, n, UINT32_MAX);
 
 	for (unsigned int r = 0; r < n; r++) {
 		pace[r].in_flight = dice_chance(&dice, 50) ? dice_roll(&dice, 4 * MIB) : 0;
@@ -246,7 +246,7 @@ static const char *somebody_takes(uint64_t seed)
 		usable += !pace[r].out;
 	}
 	if (dice_chance(&dice, 70))
-		view = pace_look(pace, n);
+		view = pace_look(pace, n, UINT32_MAX);
 	for (unsigned int r = 0; r < n; r++)
 		takers += !pace[r].out && pace_takes(&view, r, len, left);
 	return usable && !takers ? "nobody takes the piece" : NULL;
