@@ -313,9 +313,11 @@ static bool post_on(struct kvr *kvr, struct rail *rail)
 	return false;
 }
 
-/* One piece for each rail in turn, as long as any of them takes one. */
+/* One piece for each rail in turn, as long as any of them takes one; next time from behind the last
+ * that did. */
 static bool post_pieces(struct kvr *kvr)
 {
+	unsigned int last = kvr->next_rail;
 	bool any = false, more;
 
 	do {
@@ -323,12 +325,15 @@ static bool post_pieces(struct kvr *kvr)
 		for (unsigned int i = 0; i < kvr->rail_count; i++) {
 			struct rail *rail = &kvr->rails[(kvr->next_rail + i) % kvr->rail_count];
 
-			if (rail_has_room(rail, CONFIG_PIECE_MAX))
-				more |= post_on(kvr, rail);
+			if (rail_has_room(rail, CONFIG_PIECE_MAX) && post_on(kvr, rail)) {
+				last = rail->index;
+				more = true;
+			}
 		}
 		any |= more;
 	} while (more);
-	kvr->next_rail += any; /* each rank of a machine begins at another one */
+	if (any)
+		kvr->next_rail = last + 1;
 	return any;
 }
 
