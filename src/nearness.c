@@ -154,6 +154,7 @@ void nearness_join(struct kvr *kvr, const uint8_t *addresses, struct wire_addres
 		n->share.count++;
 	}
 	n->home = n->bound ? n->bound : node_by_turn(&n->map, n->share);
+	n->near = nearness_of_nodes(n, 0).near;
 	n->spare = rails_first(kvr->rail_count) & ~near_to_others(kvr, addresses, scratch);
 	order = nearness_order(n, -1, 0);
 	kvr->next_rail = order.rail[0];

@@ -20,6 +20,7 @@ struct nearness {
 	bool is_here;                /* the map is of this machine: the kernel knows its nodes */
 	uint64_t bound;              /* nodes that this rank is bound to, as bits; 0: to none */
 	uint64_t home;               /* nodes of memory that nothing else is known of; 0: unknown */
+	uint32_t near;               /* rails that are near to it, as bits: for messages */
 	uint32_t spare;              /* rails that are near to no other rank of this machine */
 };
 

@@ -63,6 +63,7 @@ void places_choose(struct sim_rank *rank)
 	n->share.count = 1 + dice_roll(dice, 4);
 	n->share.ordinal = dice_roll(dice, n->share.count);
 	n->home = dice_roll(dice, 1u << machine.nodes);
+	n->near = nearness_of_nodes(n, 0).near;
 	n->spare = dice_chance(dice, 50) ? UINT32_MAX : dice_roll(dice, 1ull << 32);
 }
 
