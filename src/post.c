@@ -8,7 +8,7 @@
 
 #define MS          1000000ll /* ns */
 #define GREET_PAUSE (10 * MS) /* after one that failed */
-#define STRANDED    (500 * MS)
+#define STRANDED    (1000 * MS)
 
 /* Whether the lane's numbers reach for one more piece: see counter.h. */
 static bool lane_has_room(const struct peer *peer, const struct transfer *t)
