@@ -12,7 +12,7 @@ static int make_list(struct again *a)
 	a->bits = calloc(1, bits + sizeof(*a->walk));
 	if (!a->bits)
 		return -ENOMEM;
-	a->walk = (struct parts *)((char *)a->bits + bits);
+	a->walk = (struct batch *)((char *)a->bits + bits);
 	return 0;
 }
 
@@ -53,21 +53,21 @@ static uint32_t find_first(struct again *a)
 	return a->low;
 }
 
-bool again_next(struct again *a, const struct parts *batch, uint32_t *place, unsigned int *part,
+bool again_next(struct again *a, const struct batch *batch, uint32_t *place, unsigned int *part,
                 struct stripe_piece *out)
 {
-	struct parts here;
+	struct batch here;
 
 	if (!a->count)
 		return false;
 	*place = find_first(a);
 	if (!a->walk->count || a->place > *place) {
-		*a->walk = parts_rewind(batch);
+		*a->walk = batch_rewind(batch);
 		a->place = 0;
 	}
 	for (; a->place < *place; a->place++)
-		if (!parts_take(a->walk, part, out))
+		if (!batch_take(a->walk, part, out))
 			return false;
 	here = *a->walk;
-	return parts_take(&here, part, out);
+	return batch_take(&here, part, out);
 }

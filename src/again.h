@@ -4,12 +4,12 @@
 #ifndef KVR_AGAIN_H
 #define KVR_AGAIN_H
 
-#include "parts.h"
+#include "batch.h"
 
 /* A zeroed one is empty. */
 struct again {
 	uint64_t *bits;     /* by place; only while there are any, and so is: */
-	struct parts *walk; /* where the last search got to, ... */
+	struct batch *walk; /* where the last search got to, ... */
 	uint32_t place;     /* ... and how far that is */
 	uint32_t count, low;
 };
@@ -21,7 +21,7 @@ void again_clear(struct again *);
 
 /* The first place that is in, and what is there and of which part, without taking it out; false if
  * it is empty. batch: wherever it has got to. */
-bool again_next(struct again *, const struct parts *batch, uint32_t *place, unsigned int *part,
+bool again_next(struct again *, const struct batch *batch, uint32_t *place, unsigned int *part,
                 struct stripe_piece *out);
 
 #endif

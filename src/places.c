@@ -145,11 +145,11 @@ static size_t cut_all(const struct kvr_request *request, struct kvr_op *out, siz
 
 	for (size_t i = 0; i < request->n; i++) {
 		places = request->ops[i].local->places;
-		cuts = parts_cut(&request->ops[i], places->end, NULL);
+		cuts = batch_cut(&request->ops[i], places->end, NULL);
 		if (!out) {
 			n += cuts;
 		} else if (n + cuts + (request->n - i - 1) <= room) {
-			n += parts_cut(&request->ops[i], places->end, out + n);
+			n += batch_cut(&request->ops[i], places->end, out + n);
 		} else {
 			out[n++] = request->ops[i];
 		}
@@ -183,8 +183,8 @@ static const struct rail_set *set_of(const struct kvr_op *op)
 }
 
 struct sorting {
-	struct rail_set set[PARTS_MAX];
-	size_t n[PARTS_MAX], at[PARTS_MAX];
+	struct rail_set set[BATCH_PARTS];
+	size_t n[BATCH_PARTS], at[BATCH_PARTS];
 	unsigned int count;
 };
 
@@ -198,7 +198,7 @@ static uint8_t number_of(struct sorting *s, const struct rail_set *set)
 		i++;
 	if (i < s->count)
 		return (uint8_t)i;
-	if (s->count < PARTS_MAX) {
+	if (s->count < BATCH_PARTS) {
 		s->set[s->count++] = *set;
 		return (uint8_t)i;
 	}
@@ -231,14 +231,14 @@ static bool is_of_one_set(const struct kvr_op *ops, size_t n, const struct rail_
 	return true;
 }
 
-int places_sort(struct kvr_op *ops, size_t n, const struct stripe_rule *rule, struct parts *out)
+int places_sort(struct kvr_op *ops, size_t n, const struct stripe_rule *rule, struct batch *out)
 {
 	const struct rail_set *first = set_of(ops);
 	struct sorting s = {.count = 0};
 	struct kvr_op *sorted;
 
 	if (is_of_one_set(ops, n, first)) {
-		parts_add(out, ops, n, first, rule);
+		batch_add(out, ops, n, first, rule);
 		return 0;
 	}
 	sorted = malloc(n * (sizeof(*sorted) + 1));
@@ -247,6 +247,6 @@ int places_sort(struct kvr_op *ops, size_t n, const struct stripe_rule *rule, st
 	sort(&s, ops, n, sorted, (uint8_t *)(sorted + n));
 	free(sorted);
 	for (unsigned int i = 0; i < s.count; i++)
-		parts_add(out, ops + s.at[i] - s.n[i], s.n[i], &s.set[i], rule);
+		batch_add(out, ops + s.at[i] - s.n[i], s.n[i], &s.set[i], rule);
 	return 0;
 }

@@ -3,8 +3,8 @@
 #ifndef KVR_PLACES_H
 #define KVR_PLACES_H
 
+#include "batch.h"
 #include "page_nodes.h"
-#include "parts.h"
 #include <stdatomic.h>
 
 struct kvr_region;
@@ -38,6 +38,6 @@ uint32_t region_near(const struct kvr_region *);
 int places_cut(struct kvr_request *);
 
 /* A transfer's ops as parts. They are put into another order where there are several. -ENOMEM. */
-int places_sort(struct kvr_op *, size_t n, const struct stripe_rule *, struct parts *out);
+int places_sort(struct kvr_op *, size_t n, const struct stripe_rule *, struct batch *out);
 
 #endif

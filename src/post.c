@@ -89,7 +89,7 @@ struct choice {
 	struct path *path;
 	bool again;                  /* once more; it has been posted before; else: */
 	struct stripe_cursor before; /* where its part was */
-	struct part *part;
+	struct batch_part *part;
 	uint32_t place; /* in the order of its batch */
 	struct stripe_piece piece;
 	uint64_t left; /* bytes, its own included, for the rails that carry it: */
@@ -124,16 +124,16 @@ static bool choose_again(const struct kvr *kvr, struct transfer *t, unsigned int
 
 	c->transfer = t;
 	c->again = true;
-	if (!again_next(&t->again, &t->parts, &c->place, &part, &c->piece))
+	if (!again_next(&t->again, &t->batch, &c->place, &part, &c->piece))
 		return false;
-	c->part = &t->parts.part[part];
+	c->part = &t->batch.part[part];
 	c->left = t->peer->left + c->piece.len;
 	return is_for(kvr, c, r);
 }
 
 static bool choose_new(const struct kvr *kvr, struct transfer *t, unsigned int r, struct choice *c)
 {
-	struct part *part = &t->parts.part[parts_next(&t->parts)];
+	struct batch_part *part = &t->batch.part[batch_next(&t->batch)];
 
 	c->transfer = t;
 	c->again = false;
@@ -141,7 +141,7 @@ static bool choose_new(const struct kvr *kvr, struct transfer *t, unsigned int r
 	c->part = part;
 	c->before = part->cursor;
 	/* What other transfers have left may be for the same rails. */
-	c->left = t->peer->left - t->parts.left + part->cursor.left;
+	c->left = t->peer->left - t->batch.left + part->cursor.left;
 	if (!stripe_take(&part->cursor, &part->rule, &c->piece))
 		return false;
 	if (is_for(kvr, c, r))
@@ -192,7 +192,7 @@ static void step(struct choice *c)
 			transfer_leave_repair(t);
 		return;
 	}
-	t->parts.left -= c->piece.len;
+	t->batch.left -= c->piece.len;
 	t->peer->left -= c->piece.len;
 	t->posted++;
 }
@@ -325,7 +325,7 @@ int transfer_post(struct kvr *kvr, struct peer *peer, struct rail *rail)
 	if (rc)
 		return -EAGAIN;
 	/* With a piece in flight it cannot be over. */
-	if (!c.transfer->sealed && !c.transfer->parts.left)
+	if (!c.transfer->sealed && !c.transfer->batch.left)
 		transfer_seal(kvr, c.transfer);
 	return 1;
 }

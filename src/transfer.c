@@ -63,9 +63,9 @@ int transfer_fill(struct kvr_request *request, size_t from, size_t to)
 
 	*t = (struct transfer){
 		.request = request, .peer = ops->remote->peer, .ops = ops, .n = to - from};
-	if ((rc = places_sort(ops, t->n, &rule, &t->parts)))
+	if ((rc = places_sort(ops, t->n, &rule, &t->batch)))
 		return rc;
-	if (parts_count(&t->parts, LANE_WINDOW) > LANE_WINDOW) {
+	if (batch_count(&t->batch, LANE_WINDOW) > LANE_WINDOW) {
 		log_error("more than %u pieces for peer %u in one call: nothing was moved; make "
 		          "it several calls, or its runs longer",
 		          LANE_WINDOW, t->peer->index);
@@ -156,7 +156,7 @@ void transfer_seal(struct kvr *kvr, struct transfer *t)
 		return;
 	}
 	t->sealed = true;
-	peer->left -= t->parts.left;
+	peer->left -= t->batch.left;
 	if (t->request->is_read || !t->posted) {
 		enqueue(t, &peer->draining);
 		return;
@@ -184,7 +184,7 @@ static void lose_repairs(struct kvr *kvr, struct transfer *t)
 	unsigned int part;
 	uint32_t place;
 
-	while (again_next(&t->again, &t->parts, &place, &part, &piece)) {
+	while (again_next(&t->again, &t->batch, &place, &part, &piece)) {
 		again_remove(&t->again, place);
 		note_lost(kvr, t, (t->first + place) % LANE_PIECES);
 	}
@@ -218,7 +218,7 @@ static void accept_one(struct kvr *kvr, struct transfer *t)
 		return;
 	}
 	enqueue(t, &t->peer->posting);
-	t->peer->left += t->parts.left;
+	t->peer->left += t->batch.left;
 }
 
 /* The last transfer that finishes at once takes the request along. */

@@ -32,7 +32,7 @@ struct transfer {
 	TAILQ_ENTRY(transfer) link;
 	struct kvr_op *ops;
 	size_t n, listed; /* listed: where the target reads them, told to it */
-	struct parts parts;
+	struct batch batch;
 	uint32_t first;     /* writes: number of the first piece */
 	uint32_t posted;    /* pieces */
 	uint32_t in_flight; /* attempts at them that are not safe, see failover.h */

@@ -39,7 +39,7 @@
 
 enum { SENDER, TARGET, RANKS };
 
-enum stage {
+enum part {
 	NOTHING,
 	CHECK,    /* kvr_write, up to the first pass: checks, counts and copies the ops */
 	POST,     /* from a pass's first write to its end */
@@ -70,7 +70,7 @@ static struct {
 	struct fabric_nic nic[RANKS][RAILS];
 	struct fabric_mr mr;
 	uint8_t opening;         /* the rank whose NICs list offers */
-	enum stage now, wanted;  /* wanted: to be collected */
+	enum part now, wanted;   /* wanted: to be collected */
 	bool collecting, failed; /* failed: an event was lost */
 	int64_t clock;
 } cost;
@@ -85,7 +85,7 @@ static void pause_part(void)
 }
 
 /* What follows is the part's. */
-static void resume_part(enum stage part)
+static void resume_part(enum part part)
 {
 	cost.now = part;
 	if (part == POST || part == COMPLETE)
@@ -395,7 +395,7 @@ static void close_job(struct job *job)
 	free(job->ops);
 }
 
-static enum stage parse_part(const char *name)
+static enum part parse_part(const char *name)
 {
 	for (int part = 0; part < PARTS; part++)
 		if (!strcmp(name, part_names[part]))
@@ -406,7 +406,7 @@ static enum stage parse_part(const char *name)
 
 int main(int argc, char **argv)
 {
-	enum stage wanted = parse_part(argc > 1 ? argv[1] : "");
+	enum part wanted = parse_part(argc > 1 ? argv[1] : "");
 	struct job job = {.blocks = argc > 2 ? strtoull(argv[2], NULL, 0) : BLOCKS};
 
 	if (wanted != NOTHING && !HAVE_CALLGRIND) {

@@ -31,7 +31,7 @@ static const char *random_batch(uint64_t seed)
 	struct stripe_piece piece[PIECES], found;
 	struct kvr_op ops[] = {some_op(&dice), some_op(&dice), some_op(&dice)};
 	const struct rail_set rails = {.near = 15};
-	struct parts batch = {.count = 0}, walk;
+	struct batch batch = {.count = 0}, walk;
 	bool in[PIECES] = {false};
 	struct again again = {0};
 	uint32_t n = 0, place, left = 0;
@@ -39,10 +39,10 @@ static const char *random_batch(uint64_t seed)
 
 	unsigned int part[PIECES], found_part;
 
-	parts_add(&batch, ops, 1, &rails, &rule);
-	parts_add(&batch, ops + 1, 2, &rails, &rule);
+	batch_add(&batch, ops, 1, &rails, &rule);
+	batch_add(&batch, ops + 1, 2, &rails, &rule);
 	walk = batch;
-	while (n < PIECES && parts_take(&walk, &part[n], &piece[n]))
+	while (n < PIECES && batch_take(&walk, &part[n], &piece[n]))
 		n++;
 	for (int step = 0; !wrong && step < 500; step++) {
 		place = dice_roll(&dice, n);

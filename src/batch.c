@@ -1,51 +1,53 @@
 /* SPDX-License-Identifier: MIT
  * A batch in parts: ops whose local bytes are near the same rails make a part. */
-#include "parts.h"
+#include "batch.h"
 
-void parts_add(struct parts *parts, const struct kvr_op *ops, size_t n,
+void batch_add(struct batch *batch, const struct kvr_op *ops, size_t n,
                const struct rail_set *rails, const struct stripe_rule *rule)
 {
-	struct part *part = &parts->part[parts->count++];
+	struct batch_part *part = &batch->part[batch->count++];
 
 	part->cursor = stripe_begin(ops, n);
 	part->rails = *rails;
 	part->rule = *rule;
 	part->rule.rails = __builtin_popcount(rails->near | rails->far);
-	parts->left += part->cursor.left;
+	batch->left += part->cursor.left;
 }
 
-struct parts parts_rewind(const struct parts *parts)
+struct batch batch_rewind(const struct batch *batch)
 {
-	struct parts begin = *parts;
+	struct batch begin = *batch;
 
 	begin.left = 0;
 	for (unsigned int i = 0; i < begin.count; i++) {
 		begin.part[i].cursor =
-			stripe_begin(parts->part[i].cursor.ops, parts->part[i].cursor.n);
+			stripe_begin(batch->part[i].cursor.ops, batch->part[i].cursor.n);
 		begin.left += begin.part[i].cursor.left;
 	}
 	return begin;
 }
 
-bool parts_take(struct parts *parts, unsigned int *part, struct stripe_piece *out)
+bool batch_take(struct batch *batch, unsigned int *part, struct stripe_piece *out)
 {
-	struct part *next;
+	struct batch_part *next;
 
-	*part = parts_next(parts);
-	next = &parts->part[*part];
+	if (!batch->left)
+		return false;
+	*part = batch_next(batch);
+	next = &batch->part[*part];
 	if (!stripe_take(&next->cursor, &next->rule, out))
 		return false;
-	parts->left -= out->len;
+	batch->left -= out->len;
 	return true;
 }
 
-uint64_t parts_count(const struct parts *parts, uint64_t max)
+uint64_t batch_count(const struct batch *batch, uint64_t max)
 {
 	uint64_t count = 0;
 
-	for (unsigned int i = 0; i < parts->count && count <= max; i++)
-		count += stripe_count(parts->part[i].cursor.ops, parts->part[i].cursor.n,
-		                      &parts->part[i].rule, max);
+	for (unsigned int i = 0; i < batch->count && count <= max; i++)
+		count += stripe_count(batch->part[i].cursor.ops, batch->part[i].cursor.n,
+		                      &batch->part[i].rule, max);
 	return count;
 }
 
@@ -95,9 +97,10 @@ static struct kvr_op take_op(struct rest *rest, uint64_t end)
 	return op;
 }
 
-size_t parts_cut(const struct kvr_op *op, const uint64_t *ends, struct kvr_op *out)
+size_t batch_cut(const struct kvr_op *op, const uint64_t *ends, struct kvr_op *out)
 {
 	struct rest rest = {.op = *op};
+	const uint64_t *end;
 	struct kvr_op taken;
 	size_t n = 0;
 
@@ -107,9 +110,10 @@ size_t parts_cut(const struct kvr_op *op, const uint64_t *ends, struct kvr_op *o
 		rest.op.count = 1;
 	}
 	while (rest.op.count) {
-		while (rest.op.local_offset + rest.done >= *ends)
-			ends++;
-		taken = take_op(&rest, *ends);
+		/* From the first one: runs may all be in the same place. */
+		for (end = ends; rest.op.local_offset + rest.done >= *end;)
+			end++;
+		taken = take_op(&rest, *end);
 		if (out)
 			out[n] = taken;
 		n++;
