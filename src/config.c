@@ -3,7 +3,6 @@
 #include "config.h"
 #include "log.h"
 #include <errno.h>
-#include <fnmatch.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -198,19 +197,4 @@ int config_load(const struct kvr_options *user, struct config *out)
 	out->counters = counters;
 	out->peer_timeout_ms = timeout;
 	return 0;
-}
-
-int config_rail_chosen(const char *list, const char *name)
-{
-	bool exclude = *list == '^';
-	char copy[512], *save, *token;
-
-	if (!*list)
-		return 1;
-	strncpy(copy, list + exclude, sizeof(copy) - 1);
-	copy[sizeof(copy) - 1] = 0;
-	for (token = strtok_r(copy, ",", &save); token; token = strtok_r(NULL, ",", &save))
-		if (!fnmatch(token, name, 0))
-			return !exclude;
-	return exclude;
 }

@@ -256,6 +256,13 @@ static void texts_by_environment_and_option(void **state)
 	config = load(&options);
 	assert_string_equal(config.provider, "tcp;ofi_rxm");
 	assert_string_equal(config.rails, "eth*");
+	assert_string_equal(config.mapping, "");
+	setenv("KVR_MAPPING", "/etc/map.json", 1);
+	config = load(NULL);
+	assert_string_equal(config.mapping, "/etc/map.json");
+	options.mapping = "map.json";
+	config = load(&options);
+	assert_string_equal(config.mapping, "map.json");
 }
 
 /* As long as fits, by either way, and one more. */
