@@ -10,10 +10,13 @@
 
 #define BATCH_PARTS 4
 
+struct outlook;
+
 struct batch_part {
 	struct stripe_cursor cursor;
 	struct stripe_rule rule;
 	struct rail_set rails;
+	struct outlook *outlook; /* the user's: what these rails can do now */
 };
 
 /* A zeroed one is empty. A copy is a place to go back to. */

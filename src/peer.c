@@ -172,7 +172,9 @@ static int prepare_rails(const struct kvr *kvr, struct peer *peer)
 
 static uint32_t home_of(const struct peer *peer, unsigned int r)
 {
-	return affinity_target(peer->near ? peer->near : rails_first(peer->rails), r);
+	uint32_t all = rails_first(peer->rails), near = peer->near & all;
+
+	return affinity_target(near ? near : all, r);
 }
 
 void peer_aim(struct kvr *kvr, struct peer *peer, uint32_t near)

@@ -69,7 +69,7 @@ struct outlook {
 	int64_t looked_at, stranded_at; /* ns; since when none of them can be used, 0: not so */
 };
 
-#define OUTLOOKS 4 /* sets that are remembered */
+#define OUTLOOKS BATCH_PARTS /* sets that are remembered */
 
 struct peer {
 	struct kvr *kvr;

@@ -19,31 +19,30 @@ static bool lane_has_room(const struct peer *peer, const struct transfer *t)
 	       LANE_WINDOW;
 }
 
-/* Some set of our rails. Most requests to a peer want the same one. */
-static struct outlook *find_outlook(struct peer *peer, uint32_t rails)
+/* Makes it that of some set of our rails; the one that was there is kept elsewhere. */
+static void fill_outlook(struct peer *peer, struct outlook *mine, uint32_t rails)
 {
-	struct outlook *o = peer->outlook;
+	struct outlook before = *mine, *end = peer->outlook + OUTLOOKS, *o;
 
-	for (; o < peer->outlook + OUTLOOKS; o++)
-		if (o->view.rails == rails)
-			return o;
-	o = &peer->outlook[peer->next_outlook++ % OUTLOOKS];
-	*o = (struct outlook){.view = {.rails = rails}};
-	return o;
+	for (o = peer->outlook; o < end && o->view.rails != rails;)
+		o++;
+	*mine = o < end ? *o : (struct outlook){.view = {.rails = rails}};
+	if (o == end)
+		o = &peer->outlook[peer->next_outlook++ % OUTLOOKS];
+	if (o != mine)
+		*o = before;
 }
 
 /* As the rails are now: they change with what is completed, that is, between passes. */
-static struct outlook *look(const struct kvr *kvr, struct peer *peer, uint32_t rails)
+static void look(const struct kvr *kvr, struct peer *peer, struct outlook *o, uint32_t rails)
 {
-	struct outlook *o = find_outlook(peer, rails);
-
+	fill_outlook(peer, o, rails);
 	o->view = pace_look(peer->pace, kvr->rail_count, rails);
 	o->looked_at = kvr->now;
 	if (o->view.usable)
 		o->stranded_at = 0;
 	else if (!o->stranded_at)
 		o->stranded_at = kvr->now;
-	return o;
 }
 
 /* Whether others must do what these rails cannot: all are out of use, or have not been introduced
@@ -61,16 +60,14 @@ static bool is_stranded(const struct kvr *kvr, const struct peer *peer, const st
 }
 
 /* Of the rails that carry such bytes now: the near ones; those that a mapping allows; all. */
-static __attribute__((noinline)) const struct pace_view *
-look_for(const struct kvr *kvr, struct peer *peer, const struct rail_set *rails)
+static __attribute__((noinline)) void look_for(const struct kvr *kvr, struct peer *peer,
+                                               const struct batch_part *part)
 {
-	const struct outlook *o = look(kvr, peer, rails->near);
-
-	if (is_stranded(kvr, peer, o))
-		o = look(kvr, peer, rails->any);
-	if (is_stranded(kvr, peer, o))
-		o = look(kvr, peer, rails_first(kvr->rail_count));
-	return &o->view;
+	look(kvr, peer, part->outlook, part->rails.near);
+	if (is_stranded(kvr, peer, part->outlook))
+		look(kvr, peer, part->outlook, part->rails.any);
+	if (is_stranded(kvr, peer, part->outlook))
+		look(kvr, peer, part->outlook, rails_first(kvr->rail_count));
 }
 
 static bool start(struct peer *peer, struct transfer *t)
@@ -105,14 +102,12 @@ static void put_back(struct choice *c)
 /* Whether it may go by this rail: by one of those that carry such bytes, or one that helps them. */
 static inline bool is_for(const struct kvr *kvr, struct choice *c, unsigned int r)
 {
-	struct peer *peer = c->transfer->peer;
-	const struct outlook *o = peer->outlook;
+	const struct outlook *o = c->part->outlook;
 
 	/* The same as for the last piece, mostly. */
-	if (o->view.rails == c->part->rails.near && o->looked_at == kvr->now && o->view.usable)
-		c->view = &o->view;
-	else
-		c->view = look_for(kvr, peer, &c->part->rails);
+	if (o->view.rails != c->part->rails.near || o->looked_at != kvr->now || !o->view.usable)
+		look_for(kvr, c->transfer->peer, c->part);
+	c->view = &o->view;
 	return c->view->rails >> r & 1 ||
 	       (c->part->rails.far >> r & 1 && pace_helps(c->view, r, c->piece.len, c->left));
 }
@@ -169,8 +164,9 @@ static int start_piece(struct kvr *kvr, const struct choice *c, struct rail *rai
 		/* The batch may be complete by another attempt at it. */
 		.delivered = t->again.count,
 	};
-	int rc = peer_address(kvr, t->peer, rail->index, &rma.peer);
+	int rc = path->address == PEER_NOT_INSERTED ? peer_insert(kvr, t->peer, rail->index) : 0;
 
+	rma.peer = path->address;
 	if (rc || (rc = rail_post(rail, &rma, t->request->is_read, &flight)))
 		return rc;
 	flight->transfer = t;

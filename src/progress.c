@@ -317,23 +317,22 @@ static bool post_on(struct kvr *kvr, struct rail *rail)
  * that did. */
 static bool post_pieces(struct kvr *kvr)
 {
-	unsigned int last = kvr->next_rail;
+	unsigned int r = kvr->next_rail % kvr->rail_count;
 	bool any = false, more;
 
 	do {
 		more = false;
 		for (unsigned int i = 0; i < kvr->rail_count; i++) {
-			struct rail *rail = &kvr->rails[(kvr->next_rail + i) % kvr->rail_count];
+			struct rail *rail = &kvr->rails[r];
 
+			r = r + 1 < kvr->rail_count ? r + 1 : 0;
 			if (rail_has_room(rail, CONFIG_PIECE_MAX) && post_on(kvr, rail)) {
-				last = rail->index;
+				kvr->next_rail = r;
 				more = true;
 			}
 		}
 		any |= more;
 	} while (more);
-	if (any)
-		kvr->next_rail = last + 1;
 	return any;
 }
 

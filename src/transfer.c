@@ -65,6 +65,8 @@ int transfer_fill(struct kvr_request *request, size_t from, size_t to)
 		.request = request, .peer = ops->remote->peer, .ops = ops, .n = to - from};
 	if ((rc = places_sort(ops, t->n, &rule, &t->batch)))
 		return rc;
+	for (unsigned int i = 0; i < t->batch.count; i++)
+		t->batch.part[i].outlook = &t->peer->outlook[i];
 	if (batch_count(&t->batch, LANE_WINDOW) > LANE_WINDOW) {
 		log_error("more than %u pieces for peer %u in one call: nothing was moved; make "
 		          "it several calls, or its runs longer",
