@@ -139,8 +139,31 @@ KVR_API int kvr_rail_get(const struct kvr *, int rail, struct kvr_rail *out);
 KVR_API const char *kvr_provider(const struct kvr *, const char **why);
 
 /*
- * Registers memory on every rail. cuda_device: KVR_HOST; GPU memory is refused with -EOPNOTSUPP
- * yet. The export is a descriptor that a peer opens as a remote, sent by any means
+ * Whether kvr_region_open takes GPU memory: 1 or 0. At most len bytes of text at why say in which
+ * way, or what it wants. Starts the CUDA driver where there is one.
+ */
+KVR_API int kvr_gpu_memory(const struct kvr *, char *why, size_t len);
+
+/*
+ * Registers memory on every rail. cuda_device: KVR_HOST, or the number by which CUDA knows the GPU
+ * in this process (cudaGetDevice). Any thread will do, with or without a CUDA context; the GPU's
+ * primary context is retained until the region is closed. Memory is
+ *
+ *     host      malloc, mmap, cudaMallocHost, cudaHostRegister: KVR_HOST
+ *     GPU       cudaMalloc, cuMemAlloc: the GPU; within one allocation
+ *     GPU       cuMemCreate and cuMemMap, as PyTorch's expandable_segments: the GPU; any number of
+ *               mappings without a gap; on efa with libfabric 1.20 or newer
+ *     managed   cudaMallocManaged: refused, as its pages move and a NIC would not notice
+ *
+ * CUDA's work on the bytes must have ended before a transfer of them starts, as cudaMemcpy may not
+ * have when it returns: cudaStreamSynchronize. doc/gpu.md has more.
+ *
+ * Nothing is registered, and the log says what to pass or to do: -EINVAL (no memory; GPU memory
+ * with KVR_HOST, or with another GPU's number; the host's with a GPU's; beyond its allocation),
+ * -ENODEV (no CUDA driver, no such GPU), -EOPNOTSUPP (managed; the provider does not take it, see
+ * kvr_gpu_memory). Registering itself may fail with other codes.
+ *
+ * The export is a descriptor that a peer opens as a remote, sent by any means
  * (kvr_allgather will do); it returns its length, at most KVR_DESCRIPTOR_MAX. Closing with
  * -EBUSY: a request of this rank uses it, or a peer's write that is pulled. That no *peer* uses it
  * any more is for the caller to know: on EFA, a write to a closed region ends the writing or the
@@ -235,8 +258,8 @@ KVR_API int kvr_request_cancel(struct kvr_request *);
 KVR_API int kvr_request_close(struct kvr_request *);
 
 /* Waits until counter >= at_least. Its value goes to *value (may be NULL), also with an error:
- * -ETIMEDOUT, or -EHOSTUNREACH when a peer that has moved it before is dead, which stays so for
- * this counter, also where other peers move it. */
+ * -ETIMEDOUT, or -EHOSTUNREACH when a peer that has moved it before has died. Of each death the
+ * waits are told once, while others that have moved it live; without them, every time. */
 KVR_API int kvr_counter_wait(struct kvr *, uint32_t counter, uint64_t at_least, int timeout_ms,
                              uint64_t *value);
 
@@ -408,6 +431,8 @@ struct kvr_stats {
 	uint64_t errors;   /* failed pieces and messages */
 	uint64_t retries;  /* pieces given up here, which went over other rails */
 	uint64_t resets;   /* of the rail's endpoint */
+	/* Of late: about half of it is the last quarter of a second. */
+	uint64_t bytes_per_second;
 };
 
 /* Of one rail; of all for rail -1. */

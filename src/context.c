@@ -2,6 +2,7 @@
  * This rank: opening and closing it, and what can be asked of it. */
 #include "context.h"
 #include "bootstrap.h"
+#include "clock.h"
 #include "control.h"
 #include "log.h"
 #include "progress.h"
@@ -153,9 +154,7 @@ static int open_local(struct kvr *kvr, const struct kvr_options *options, char w
 		return rc;
 	}
 	kvr->counters = calloc(kvr->config.counters, sizeof(*kvr->counters));
-	kvr->waiting = calloc(kvr->config.counters, sizeof(*kvr->waiting));
-	kvr->orphaned = calloc(kvr->config.counters, sizeof(*kvr->orphaned));
-	if (!kvr->counters || !kvr->waiting || !kvr->orphaned)
+	if (!kvr->counters)
 		return -ENOMEM;
 	if ((rc = kvr->fabric->list(kvr->config.provider, &list, why)))
 		return rc;
@@ -213,9 +212,7 @@ static void destroy_context(struct kvr *kvr)
 	pthread_mutex_destroy(&kvr->engine);
 	free(kvr->peers);
 	free(kvr->rails);
-	free((void *)kvr->counters);
-	free((void *)kvr->waiting);
-	free((void *)kvr->orphaned);
+	free(kvr->counters);
 	free(kvr);
 }
 
@@ -420,6 +417,7 @@ static void add_stats(struct kvr_stats *sum, const struct kvr_stats *more)
 	sum->errors += more->errors;
 	sum->retries += more->retries;
 	sum->resets += more->resets;
+	sum->bytes_per_second += more->bytes_per_second;
 }
 
 int kvr_stats_get(const struct kvr *kvr, int r, struct kvr_stats *out)
@@ -429,9 +427,12 @@ int kvr_stats_get(const struct kvr *kvr, int r, struct kvr_stats *out)
 	if (r < -1 || r >= (int)kvr->rail_count)
 		return -EINVAL;
 	pthread_mutex_lock((pthread_mutex_t *)&kvr->engine);
-	for (int i = 0; i < (int)kvr->rail_count; i++)
-		if (r == -1 || r == i)
-			add_stats(&sum, &kvr->rails[i].stats);
+	for (int i = 0; i < (int)kvr->rail_count; i++) {
+		if (r != -1 && r != i)
+			continue;
+		rail_measure(&kvr->rails[i], clock_now());
+		add_stats(&sum, &kvr->rails[i].stats);
+	}
 	pthread_mutex_unlock((pthread_mutex_t *)&kvr->engine);
 	return copy_sized(out, &sum, sizeof(sum));
 }

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 #include <xxhash.h>
 
@@ -69,6 +70,8 @@ int nearness_survey(struct kvr *kvr, const struct topology *topology, char why[F
 	}
 	machine_survey(topology, rails, kvr->rail_count, machine);
 	n->map = machine->map;
+	for (unsigned int g = 0; g < n->map.gpus; g++)
+		memcpy(n->gpu_pci[g], machine->gpu[g].pci, sizeof(n->gpu_pci[g]));
 	n->is_here = topology_is_here(topology);
 	n->bound = topology_bound_nodes(topology);
 	if (topology)
@@ -207,6 +210,14 @@ struct affinity nearness_order(const struct nearness *n, int gpu, uint64_t nodes
 	if (!out.rails)
 		affinity_order(&n->map, (struct affinity_place){gpu, -1}, n->share, &out);
 	return out;
+}
+
+int nearness_gpu(const struct nearness *n, const struct cuda_gpu *gpu)
+{
+	for (int g = 0; gpu->device >= 0 && g < AFFINITY_GPUS; g++)
+		if (*n->gpu_pci[g] && !strcasecmp(n->gpu_pci[g], gpu->pci))
+			return g;
+	return gpu->device;
 }
 
 static struct rail_set set_of(const struct nearness *n, const struct affinity *order)

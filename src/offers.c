@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Which NICs libfabric's providers offer, and what of them kvrail asks for. */
 #include "offers.h"
+#include "cuda.h"
 #include "efa.h"
 #include <errno.h>
 #include <net/if.h>
@@ -22,7 +23,7 @@ static uint32_t api_version(void)
 	return FI_VERSION_LT(have, most) ? have : most;
 }
 
-static struct fi_info *make_hints(const char *provider)
+static struct fi_info *make_hints(const char *provider, bool gpu)
 {
 	struct fi_info *hints = fi_allocinfo();
 
@@ -33,11 +34,15 @@ static struct fi_info *make_hints(const char *provider)
 	 * the NICs and 40 MB of memory per rail; peers on this node are reached all the same. */
 	if (!strcmp(provider, "efa"))
 		hints->caps |= FI_REMOTE_COMM;
+	if (gpu)
+		hints->caps |= FI_HMEM;
 	hints->mode = FI_CONTEXT | FI_CONTEXT2;
 	hints->ep_attr->type = FI_EP_RDM;
 	/* Offering FI_MR_LOCAL switches efa's registration cache and its memory hooks off. */
 	hints->domain_attr->mr_mode =
 		FI_MR_LOCAL | FI_MR_VIRT_ADDR | FI_MR_ALLOCATED | FI_MR_PROV_KEY;
+	if (gpu)
+		hints->domain_attr->mr_mode |= FI_MR_HMEM;
 	hints->domain_attr->threading = FI_THREAD_SAFE;
 	hints->domain_attr->control_progress = FI_PROGRESS_MANUAL;
 	hints->domain_attr->data_progress = FI_PROGRESS_MANUAL;
@@ -46,12 +51,26 @@ static struct fi_info *make_hints(const char *provider)
 	return hints;
 }
 
-/* Up to 1.17 the efa provider leaves the device's own reads unused on p4d unless told, in the
- * environment of the first fi_getinfo; told so where the device cannot, it ends the process. */
-static void prepare_environment(void)
+/* What libfabric up to 1.17 has to be told of efa in the environment, before the first fi_getinfo.
+ * What is set already stays as it is. */
+static void prepare_environment(const char *provider)
 {
-	if (FI_VERSION_LT(fi_version(), FI_VERSION(1, 18)) && efa_devices_read())
+	struct efa_devices efa;
+
+	if (FI_VERSION_GE(fi_version(), FI_VERSION(1, 18)))
+		return;
+	efa = efa_devices();
+	/* p4d's own reads are not used unless told; told so where the device cannot, efa ends the
+	 * process. */
+	if (efa.all_read)
 		setenv("FI_EFA_USE_DEVICE_RDMA", "1", 0);
+	if (!efa.count || (*provider && strcmp(provider, "efa") != 0))
+		return;
+	/* Receives are always posted here: 9 MB an endpoint for messages that have none. */
+	setenv("FI_EFA_RX_COPY_UNEXP", "0", 0);
+	/* Nor does a byte take the shared-memory path, whose endpoints take another 6 MB each. */
+	setenv("FI_SHM_TX_SIZE", "16", 0);
+	setenv("FI_SHM_RX_SIZE", "16", 0);
 }
 
 static bool is_spare(const char *interface)
@@ -106,9 +125,10 @@ static int compare_offers(const void *a, const void *b)
 	return strverscmp(x->name, y->name);
 }
 
-static int list_one(const char *provider, struct fabric_list *out)
+/* gpu: only NICs that take GPU memory as well. */
+static int list_some(const char *provider, bool gpu, struct fabric_list *out)
 {
-	struct fi_info *hints = make_hints(provider), *infos = NULL, *info;
+	struct fi_info *hints = make_hints(provider, gpu), *infos = NULL, *info;
 	unsigned int i, n = 0;
 	int rc;
 
@@ -141,13 +161,22 @@ static int list_one(const char *provider, struct fabric_list *out)
 	return rc;
 }
 
+/* What asks for GPU memory may get less, and another path for the host's, so only where there may
+ * be a GPU; and where it gets nothing, without. */
+static int list_one(const char *provider, struct fabric_list *out)
+{
+	if (cuda_is_here() && !list_some(provider, true, out))
+		return 0;
+	return list_some(provider, false, out);
+}
+
 int offers_list(const char *provider, struct fabric_list *out, char why[FABRIC_WHY])
 {
 	static const char *const order[] = {"efa", "net", "tcp", "tcp;ofi_rxm", "shm"};
 	char layered[64];
 	int rc;
 
-	prepare_environment();
+	prepare_environment(provider);
 	if (!*provider) {
 		for (size_t i = 0; i < sizeof(order) / sizeof(order[0]); i++)
 			if (!list_one(order[i], out))

@@ -122,7 +122,7 @@ static bool choose_again(const struct kvr *kvr, struct transfer *t, unsigned int
 	if (!again_next(&t->again, &t->batch, &c->place, &part, &c->piece))
 		return false;
 	c->part = &t->batch.part[part];
-	c->left = t->peer->left + c->piece.len;
+	c->left = c->part->cursor.left + c->piece.len;
 	return is_for(kvr, c, r);
 }
 
@@ -135,8 +135,7 @@ static bool choose_new(const struct kvr *kvr, struct transfer *t, unsigned int r
 	c->place = t->posted;
 	c->part = part;
 	c->before = part->cursor;
-	/* What other transfers have left may be for the same rails. */
-	c->left = t->peer->left - t->batch.left + part->cursor.left;
+	c->left = part->cursor.left;
 	if (!stripe_take(&part->cursor, &part->rule, &c->piece))
 		return false;
 	if (is_for(kvr, c, r))

@@ -500,6 +500,31 @@ static void doubtful_topologies(void **state)
 		assert_int_equal(ranks_run(RANKS, 200, doubtful_rank, (void *)&doubts[i]), 0);
 }
 
+/* CUDA's numbers need not be in the order of the addresses. */
+static void gpus_by_address(void **state)
+{
+	const struct nearness n = {
+		.map = {.rails = 4, .gpus = 2, .to_gpu = {{4, 4, 0, 4}, {4, 0, 4, 4}}},
+		.gpu_pci = {"0000:53:00.0", "0000:64:00.0"},
+		.spare = 3};
+	struct cuda_gpu gpu = {.device = 0, .pci = "0000:64:00.0"};
+	struct rail_set rails;
+
+	(void)state;
+	assert_int_equal(nearness_gpu(&n, &gpu), 1);
+	rails = nearness_of_gpu(&n, 1);
+	assert_int_equal(rails.near, 2);
+	assert_int_equal(rails.far, 1);
+	assert_int_equal(rails.any, 15);
+	gpu = (struct cuda_gpu){.device = 1, .pci = "0001:64:00.0"};
+	assert_int_equal(nearness_gpu(&n, &gpu), 1);
+	gpu = (struct cuda_gpu){.device = -1};
+	assert_int_equal(nearness_gpu(&n, &gpu), -1);
+	/* One that the machine does not have. */
+	rails = nearness_of_gpu(&n, 7);
+	assert_int_equal(rails.near, 15);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -512,6 +537,7 @@ int main(void)
 		cmocka_unit_test(a_mapping_overrules),
 		cmocka_unit_test(a_mapping_that_is_not_there),
 		cmocka_unit_test(doubtful_topologies),
+		cmocka_unit_test(gpus_by_address),
 	};
 
 	job_need_provider();

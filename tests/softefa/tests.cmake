@@ -58,6 +58,14 @@ if(TARGET kvrail_program AND NOT KVRAIL_SANITIZE)
 		COMMAND sh ${softefa_dir}/../mpi_replay.sh ${build})
 endif()
 
+if(FABRIC_VERSION VERSION_LESS 1.18 AND NOT KVRAIL_SANITIZE) # whose figure the limit is
+	add_executable(rail_memory ${softefa_dir}/rail_memory.c)
+	set_target_properties(rail_memory PROPERTIES
+		RUNTIME_OUTPUT_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR})
+	target_link_libraries(rail_memory PRIVATE kvrail_flags kvrail)
+	softefa_test(rail_memory 60 OPTIONS --nics 16 --hosts 1 COMMAND $<TARGET_FILE:rail_memory>)
+endif()
+
 add_executable(member ${softefa_dir}/member.c)
 set_target_properties(member PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR})
 target_link_libraries(member PRIVATE kvrail_flags ${CMAKE_DL_LIBS})
@@ -68,6 +76,12 @@ if(MPI_C_FOUND)
 		RUNTIME_OUTPUT_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR})
 	target_link_libraries(mpi_rate PRIVATE kvrail_flags MPI::MPI_C)
 endif()
+
+# Run by storm.sh.
+add_executable(cancel_storm ${softefa_dir}/../cancel_storm.c ${softefa_dir}/../job.c
+	${softefa_dir}/../ranks.c)
+set_target_properties(cancel_storm PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR})
+target_link_libraries(cancel_storm PRIVATE kvrail_flags kvrail_objects)
 
 # Run by matrix.sh.
 add_executable(fault_matrix ${softefa_dir}/../fault_matrix.c ${softefa_dir}/../strike.c
@@ -80,3 +94,7 @@ add_executable(rail_share ${softefa_dir}/../rail_share.c ${softefa_dir}/../job.c
 	${softefa_dir}/../ranks.c)
 set_target_properties(rail_share PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR})
 target_link_libraries(rail_share PRIVATE kvrail_flags kvrail_objects)
+add_executable(rail_loss ${softefa_dir}/../rail_loss.c ${softefa_dir}/../strike.c
+	${softefa_dir}/../job.c ${softefa_dir}/../ranks.c ${softefa_dir}/shm.c)
+set_target_properties(rail_loss PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR})
+target_link_libraries(rail_loss PRIVATE kvrail_flags kvrail_objects)
