@@ -14,6 +14,7 @@
 #define PING_INTERVAL  (50 * MS)
 #define SENDS_TO_ONE   8          /* peer, of a rail's 32; ... */
 #define SILENT         (100 * MS) /* ... then 1, and none of the second half */
+#define REFUSED        (100 * MS)
 #define CUT_OFF        (1000 * MS)
 #define TURN_INTERVAL  (250 * MS)
 #define ERRORS_BAD     3           /* in a row, of a rail that nothing gets through */
@@ -169,6 +170,14 @@ static unsigned int rank_of_rail(const struct kvr *kvr, const struct peer *peer,
 	return is_bad(kvr, peer, r) ? 2 : kvr->nearness.near >> r & 1 ? 0 : 1;
 }
 
+/* Near rails have taken no message for a while. */
+static bool is_refused_long(const struct kvr *kvr, struct peer *peer)
+{
+	if (!peer->refused_at)
+		peer->refused_at = kvr->now;
+	return kvr->now - peer->refused_at > REFUSED;
+}
+
 /* Sends on the first rail that takes it, from `first` on, better ones before bad ones: which one
  * that was; or -EAGAIN, if some rail may take it later; or another error. */
 static int send_anywhere(struct kvr *kvr, struct peer *peer, unsigned int first,
@@ -178,34 +187,27 @@ static int send_anywhere(struct kvr *kvr, struct peer *peer, unsigned int first,
 	int rc = 0, error;
 
 	for (unsigned int i = 0; i < 3 * n; i++) {
+		if (i == n && rc == -EAGAIN && !is_refused_long(kvr, peer))
+			return rc;
 		r = (first + i) % n;
 		if (rank_of_rail(kvr, peer, r) != i / n)
 			continue;
 		error = send_on(kvr, peer, r, message);
-		if (!error)
+		if (!error) {
+			peer->refused_at = 0;
 			return r;
+		}
 		if (rc != -EAGAIN)
 			rc = error;
 	}
 	return rc;
 }
 
-void control_turn(struct path *path, uint32_t there)
-{
-	if (path->there == there)
-		return;
-	path->there = there;
-	path->met = path->greeting = false;
-	path->address = PEER_NOT_INSERTED;
-	path->turns++;
-	path->fresh_sends = 0;
-}
-
 /* Who has never answered may have just those rails out of order that ours begin with. */
 static void turn_all_paths(const struct kvr *kvr, struct peer *peer)
 {
 	for (unsigned int r = 0; r < kvr->rail_count; r++)
-		control_turn(&peer->path[r], (peer->path[r].there + 1) % peer->rails);
+		peer_turn(&peer->path[r], (peer->path[r].there + 1) % peer->rails);
 }
 
 static void send_note(struct kvr *kvr, struct peer *peer, struct note *note)
@@ -356,7 +358,7 @@ void control_try(struct kvr *kvr, struct peer *peer, unsigned int r)
 	uint32_t home = path->home, other = home + path->tries / 2;
 
 	/* Its usual one and the others in turn. */
-	control_turn(path, path->tries++ % 2 ? other % peer->rails : home);
+	peer_turn(path, path->tries++ % 2 ? other % peer->rails : home);
 	if (peer->state == PEER_UP)
 		ping(kvr, peer, r);
 }
@@ -466,7 +468,7 @@ void control_on_reset(struct peer *peer, unsigned int r)
 	path->address = PEER_NOT_INSERTED;
 	/* It may be the peer's rail that takes nothing, and would stop the new endpoint as well. */
 	if (path->fresh_sends)
-		control_turn(path, (path->there + 1) % peer->rails);
+		peer_turn(path, (path->there + 1) % peer->rails);
 	path->fresh_sends = 0;
 }
 

@@ -26,9 +26,6 @@ void control_unsay(struct kvr *, struct peer *, const struct wire_message *);
 void control_ask_all(struct kvr *, struct peer *);
 void control_try(struct kvr *, struct peer *, unsigned int r);
 
-/* A path goes to another one of the peer's rails. */
-void control_turn(struct path *, uint32_t there);
-
 /* Sends what is due. 0, or why the peer is given up, found on *rail. */
 int control_serve(struct kvr *, struct peer *, const struct rail **rail);
 

@@ -190,6 +190,17 @@ static uint32_t home_of(const struct peer *peer, unsigned int r)
 	return affinity_target(near ? near : all, r);
 }
 
+void peer_turn(struct path *path, uint32_t there)
+{
+	if (path->there == there)
+		return;
+	path->there = there;
+	path->met = path->greeting = false;
+	path->address = PEER_NOT_INSERTED;
+	path->turns++;
+	path->fresh_sends = 0;
+}
+
 void peer_aim(struct kvr *kvr, struct peer *peer, uint32_t near)
 {
 	uint32_t before;
@@ -202,7 +213,7 @@ void peer_aim(struct kvr *kvr, struct peer *peer, uint32_t near)
 		peer->path[r].home = home_of(peer, r);
 		/* One that failover has turned elsewhere stays there. */
 		if (peer->path[r].there == before)
-			control_turn(&peer->path[r], peer->path[r].home);
+			peer_turn(&peer->path[r], peer->path[r].home);
 	}
 }
 

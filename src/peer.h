@@ -93,6 +93,7 @@ struct peer {
 	struct channel channel;
 	struct note_queue outbox, unacknowledged; /* both in the order of their numbers */
 	uint32_t sends_in_flight, bodies;         /* bodies: of notes in both */
+	int64_t refused_at;                       /* ns; since when near rails take no message; 0 */
 	int64_t owes_at;                          /* ns; when to acknowledge; 0: nothing */
 	uint32_t pongs;                           /* owed to its rails, as bits */
 	int64_t heard_at;                         /* ns; or when we began to wait for something */
@@ -125,6 +126,9 @@ struct peer {
 struct peer *peer_add(struct kvr *, const void *address, size_t len, uint64_t instance);
 void peer_free(struct kvr *, struct peer *);
 struct peer *peer_find(struct kvr *, uint64_t instance);
+
+/* A path goes to another one of the peer's rails. */
+void peer_turn(struct path *, uint32_t there);
 
 /* Its memory is near to these of its rails: our paths go there from now on. */
 void peer_aim(struct kvr *, struct peer *, uint32_t near);

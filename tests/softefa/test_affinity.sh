@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 # Two p5en.48xlarge, emulated: every rank's bytes leave by rails near it, and all sixteen of each
-# host carry alike. Sixteen ranks want 28 GiB of memory; where there is less, fewer ranks run.
+# host carry alike. Sixteen ranks want 24 GiB of memory; where there is less, fewer ranks run.
 #   test_affinity.sh SOFTEFA BUILD_DIR
 set -eu
 LC_ALL=C
@@ -22,11 +22,11 @@ if ! command -v mpirun >/dev/null && [ ! -x /opt/amazon/openmpi/bin/mpirun ]; th
 fi
 free=$(awk '/^MemAvailable:/ { print int($2 / 1048576) }' /proc/meminfo)
 ranks=16
-while [ $ranks -gt 2 ] && [ $((ranks * 7 / 4)) -gt "$free" ]; do
+while [ $ranks -gt 2 ] && [ $((ranks * 3 / 2)) -gt "$free" ]; do
 	ranks=$((ranks / 2))
 done
 if [ $ranks -lt 4 ]; then
-	echo "skipped: $free GiB of memory are free, and four ranks want 7"
+	echo "skipped: $free GiB of memory are free, and four ranks want 6"
 	exit 77
 fi
 scratch=$(mktemp -d)
