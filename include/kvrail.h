@@ -21,9 +21,21 @@
  *          kvr_layout_*, kvr_progress, kvr_stats_get and the const getters from any thread; the
  *          rest one at a time, but beside those. Closing an object while another thread still uses
  *          it is the caller's error, as with free().
- * Moving   nothing runs in the background: calls that wait, and kvr_progress(), move data, one's
- *          own and what peers send here. A rank that is written to or read from must make them,
- *          and at least once in its peers' peer_timeout_ms: else it is taken for dead.
+ * Moving   a thread of the library's own moves data, one's own and what peers send here, whatever
+ *          the caller does. While callers wait one of them does that, and the others sleep, as
+ *          does the thread. It stays on CPUs that the caller of kvr_open may use, if possible on
+ *          those beside its rails. It reacts within microseconds until nothing has moved for
+ *          100 ms (but never spins where it has one CPU only), then within 0.1 ms; after a second
+ *          of silence it uses about 1 % of a core, and reacts within about 1.5 ms: so long waits
+ *          who first sends something to an idle rank.
+ *          KVR_THREADS_NONE: nothing runs in the background. Calls that wait, and
+ *          kvr_progress(), move data; a rank that is written to or read from must make them, at
+ *          least once in its peers' peer_timeout_ms: else it is taken for dead.
+ *          KVR_THREADS_PER_NODE: a thread for each NUMA node with rails and with CPUs that the
+ *          caller of kvr_open may use, which polls these rails and posts on them. They take
+ *          turns, as one lock guards what rails have in common: each rail's queues are used
+ *          beside it, but two threads are not twice as fast. Callers that wait all sleep, and
+ *          have their results some microseconds later.
  * Structs  those that begin with a size field can grow: set it to sizeof. Zero means default; an
  *          unknown tail that is not zero is refused with -E2BIG.
  * Fork     not supported between kvr_open and kvr_close.
@@ -76,6 +88,10 @@ enum kvr_write_mode {
 	KVR_PULL, /* the target is sent the ops, and reads */
 };
 
+/* Who moves data, where it is not one thread; see Moving, above. */
+#define KVR_THREADS_NONE     (-1) /* calls that wait, and kvr_progress() */
+#define KVR_THREADS_PER_NODE (-2) /* a thread for each NUMA node with rails */
+
 struct kvr_options {
 	size_t size;
 	const char *provider; /* libfabric's name; default: efa where there is one, see README */
@@ -83,7 +99,7 @@ struct kvr_options {
 	uint64_t piece_bytes; /* cut no piece smaller than this; default 64 KiB */
 	uint32_t queue_depth; /* pieces in flight per rail, at most 1024; default 32 */
 	uint32_t counters;    /* arrival counters, ids 0 to counters - 1; default 1024 */
-	int progress_threads; /* only 0 yet: calls that wait, and kvr_progress(), move data */
+	int progress_threads; /* 1, or one of KVR_THREADS_; default 1 */
 	enum kvr_write_mode write_mode;
 	uint32_t peer_timeout_ms; /* silence after which a peer is dead; default 5000 */
 	const char *mapping;      /* a file that says which rails are near which memory instead of

@@ -135,9 +135,9 @@ int kvr_region_open(struct kvr *kvr, void *addr, size_t len, int cuda_device,
 		return rc;
 	}
 	fill_descriptor(region);
-	pthread_mutex_lock(&kvr->engine);
+	engine_lock(kvr);
 	TAILQ_INSERT_HEAD(&kvr->regions, region, link);
-	pthread_mutex_unlock(&kvr->engine);
+	engine_unlock(kvr);
 	kvr->children++;
 	*out = region;
 	return 0;
@@ -148,11 +148,11 @@ int kvr_region_close(struct kvr_region *region)
 	struct kvr *kvr = region->kvr;
 	int rc;
 
-	pthread_mutex_lock(&kvr->engine);
+	engine_lock(kvr);
 	rc = region->users ? -EBUSY : 0;
 	if (!rc)
 		TAILQ_REMOVE(&kvr->regions, region, link);
-	pthread_mutex_unlock(&kvr->engine);
+	engine_unlock(kvr);
 	if (rc)
 		return rc;
 	kvr->children--;
@@ -197,7 +197,7 @@ int kvr_remote_open(struct kvr *kvr, int peer, const void *buf, size_t len, stru
 	remote = calloc(1, sizeof(*remote));
 	if (!remote)
 		return -ENOMEM;
-	pthread_mutex_lock(&kvr->engine);
+	engine_lock(kvr);
 	if (peer < 0 || (uint32_t)peer >= kvr->peer_count || !kvr->peers[peer])
 		log_error("kvr_remote_open: there is no peer %d", peer);
 	else
@@ -209,7 +209,7 @@ int kvr_remote_open(struct kvr *kvr, int peer, const void *buf, size_t len, stru
 		         remote->wire.near | (remote->peer->remotes ? remote->peer->near : 0));
 		remote->peer->remotes++;
 	}
-	pthread_mutex_unlock(&kvr->engine);
+	engine_unlock(kvr);
 	if (rc) {
 		free(remote);
 		return rc;

@@ -12,6 +12,7 @@
 
 #define NO_LANE UINT32_MAX
 #define LINGER  200000000ll /* ns */
+#define MOMENT  100000000ll /* ns */
 
 const char *peer_name(const struct peer *peer, char buf[static 96])
 {
@@ -118,12 +119,18 @@ struct peer *peer_find(struct kvr *kvr, uint64_t instance)
 	return NULL;
 }
 
+void peer_rest(struct kvr *kvr, struct peer *peer)
+{
+	if (kvr->now - peer->wanted_at > MOMENT)
+		peer->heard_at = kvr->now;
+}
+
 void peer_activate(struct kvr *kvr, struct peer *peer)
 {
 	if (peer->active)
 		return;
 	peer->active = true;
-	peer->heard_at = kvr->now;
+	peer_rest(kvr, peer);
 	TAILQ_INSERT_TAIL(&kvr->active, peer, link);
 }
 

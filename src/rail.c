@@ -320,6 +320,16 @@ bool rail_is_crowded(const struct rail *rail)
 	return rail->sends_in_flight > SENDS / 2;
 }
 
+uint32_t rail_sends(const struct rail *rail, const struct peer *peer, uint32_t turn, int64_t since)
+{
+	const struct flight *f = rail->flights + rail_flights(rail), *end = f + SENDS;
+	uint32_t n = 0;
+
+	for (; f < end; f++)
+		n += !f->ended && f->peer == peer && f->turn == turn && f->posted_at > since;
+	return n;
+}
+
 /* A refusal says nothing about the time after it, in which perhaps nobody had anything to send;
  * nor, with nothing in flight, about the endpoint: a peer that is gone is refused as well. */
 bool rail_is_blocked(const struct rail *rail, int64_t ns, int64_t now)

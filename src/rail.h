@@ -123,6 +123,9 @@ int rail_greet(struct rail *, struct fabric_rma *, struct peer *, struct flight 
  * taken for that long. */
 bool rail_is_blocked(const struct rail *, int64_t ns, int64_t now);
 
+/* Messages in flight to a peer that were sent after `since`, with that `turn`. */
+uint32_t rail_sends(const struct rail *, const struct peer *, uint32_t turn, int64_t since);
+
 /* Whether more than half of its places for messages are taken. */
 bool rail_is_crowded(const struct rail *);
 

@@ -89,9 +89,9 @@ static int write_ranks(const struct kvr_bootstrap *b, void *arg)
 
 	job_open(&job, b, 8 * MIB);
 	fill(&job);
-	job_barrier(&job);
 	expected = malloc(job.bytes);
 	memcpy(expected, job.memory, job.bytes);
+	job_barrier(&job); /* from here on rank 0 may write */
 	for (unsigned int i = 0; i < batches; i++) {
 		make_batch(&job, i, &batch);
 		if (job.rank == 0) {
