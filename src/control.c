@@ -170,19 +170,10 @@ static bool is_bad(const struct kvr *kvr, const struct peer *peer, unsigned int 
 	       is_full(kvr, peer, r);
 }
 
-/* Near ones come first, so that far ones that carry no pieces need not know the peer: with efa that
- * costs each 40 MB. */
+/* Near ones first: with efa, it costs each far one 40 MB to know the peer. */
 static unsigned int rank_of_rail(const struct kvr *kvr, const struct peer *peer, unsigned int r)
 {
 	return is_bad(kvr, peer, r) ? 2 : kvr->nearness.near >> r & 1 ? 0 : 1;
-}
-
-/* Near rails have taken no message for a while. */
-static bool is_refused_long(const struct kvr *kvr, struct peer *peer)
-{
-	if (!peer->refused_at)
-		peer->refused_at = kvr->now;
-	return kvr->now - peer->refused_at > REFUSED;
 }
 
 /* Sends on the first rail that takes it, from `first` on, better ones before bad ones: which one
@@ -194,7 +185,9 @@ static int send_anywhere(struct kvr *kvr, struct peer *peer, unsigned int first,
 	int rc = 0, error;
 
 	for (unsigned int i = 0; i < 3 * n; i++) {
-		if (i == n && rc == -EAGAIN && !is_refused_long(kvr, peer))
+		if (i == n && rc == -EAGAIN && !peer->refused_at)
+			peer->refused_at = kvr->now;
+		if (i == n && rc == -EAGAIN && kvr->now - peer->refused_at <= REFUSED)
 			return rc;
 		r = (first + i) % n;
 		if (rank_of_rail(kvr, peer, r) != i / n)
