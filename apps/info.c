@@ -2,6 +2,7 @@
  * kvrail info: this host's rails, where they sit, the provider, and the environment's settings; or
  * where the rails of another machine sit. */
 #include "info.h"
+#include "config.h"
 #include "mapping.h"
 #include "topology.h"
 #include <inttypes.h>
@@ -213,24 +214,36 @@ static json_t *order_json(const struct info *info)
 	return json_pack("{ss ss so}", "event", "memory", "memory", info->memory, "rails", rails);
 }
 
+static const char *setting(const char *name)
+{
+	struct kvr_setting s;
+
+	for (size_t i = 0; !kvr_setting_get(i, &s); i++)
+		if (!strcmp(s.name, name))
+			return or_empty(s.value);
+	return "";
+}
+
 /* Surveys the machine and reads the mapping. 0 or EXIT_USAGE. */
 static int survey(struct info *info, const struct topology *topology,
                   const struct machine_rail *rails, unsigned int count)
 {
+	const char *mapping = info->mapping ? info->mapping : setting("KVR_MAPPING");
+	const char *origin = info->mapping ? "--mapping" : "KVR_MAPPING";
 	char why[512];
 
 	machine_survey(topology, rails, count, &info->machine);
 	machine_doubts(&info->machine, why, sizeof(why));
 	if (*why)
 		app_error("%s", why);
-	if (!info->mapping)
+	if (!*mapping)
 		return 0;
-	if (mapping_load(info->mapping, &info->machine.map, why, sizeof(why))) {
-		app_error("--mapping %s", why);
+	if (mapping_load(mapping, &info->machine.map, why, sizeof(why))) {
+		app_error("%s %s", origin, why);
 		return EXIT_USAGE;
 	}
 	if (*why)
-		app_error("--mapping %s", why);
+		app_error("%s %s", origin, why);
 	return 0;
 }
 
@@ -267,6 +280,25 @@ static void print_machine(const struct info *info)
 	info_print_tree(&info->machine);
 }
 
+/* Those that a job there would use, with KVR_RAILS as it is here. */
+static unsigned int choose_rails(const struct info *info, const struct topology *topology,
+                                 struct machine_rail rails[static KVR_MAX_RAILS])
+{
+	unsigned int all = machine_find_rails(topology, rails), n = 0;
+	const char *list = setting("KVR_RAILS");
+
+	for (unsigned int i = 0; i < all; i++)
+		if (config_rail_chosen(list, rails[i].name))
+			rails[n++] = rails[i];
+	if (!all)
+		app_error("--topology %s has no rails: no InfiniBand device, no network interface",
+		          info->topology);
+	else if (!n)
+		app_error("KVR_RAILS \"%s\" leaves none of the %u rails of --topology %s", list,
+		          all, info->topology);
+	return n;
+}
+
 static int show_file(struct info *info)
 {
 	struct machine_rail rails[KVR_MAX_RAILS];
@@ -279,10 +311,7 @@ static int show_file(struct info *info)
 		app_error("--topology %s", note);
 	if (!topology)
 		return EXIT_USAGE;
-	count = machine_find_rails(topology, rails);
-	if (!count)
-		app_error("--topology %s has no rails: no InfiniBand device, no network interface",
-		          info->topology);
+	count = choose_rails(info, topology, rails);
 	rc = count ? survey(info, topology, rails, count) : EXIT_USAGE;
 	topology_close(topology);
 	if (rc)

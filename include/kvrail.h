@@ -102,13 +102,15 @@ struct kvr_options {
 	int progress_threads; /* 1, or one of KVR_THREADS_; default 1 */
 	enum kvr_write_mode write_mode;
 	uint32_t peer_timeout_ms; /* silence after which a peer is dead; default 5000 */
+	const char *mapping;      /* a file that says which rails are near which memory instead of
+	                             what was measured, see doc/affinity.md; default none */
 };
 
 /*
  * Collective. A NULL bootstrap is a job of one rank; NULL options are all defaults. Opens every
  * rail of the provider, in parallel. If any rank fails, all ranks return that rank's error and log
  * its number, host and reason. -EPROTO: a rank runs another version or provider. -ENODEV: no such
- * provider or rail. -EINVAL, -E2BIG: options.
+ * provider or rail. -EINVAL, -E2BIG: options; -EINVAL, or what reading it failed with: mapping.
  */
 KVR_API int kvr_open(const struct kvr_bootstrap *, const struct kvr_options *, struct kvr **out);
 
@@ -187,6 +189,21 @@ KVR_API int kvr_region_open(struct kvr *, void *addr, size_t len, int cuda_devic
                             struct kvr_region **out);
 KVR_API int kvr_region_close(struct kvr_region *);
 KVR_API ssize_t kvr_region_export(const struct kvr_region *, void *buf, size_t len);
+
+/*
+ * The rails for these bytes of a region, by the rule of doc/affinity.md: writes to max of their
+ * indices, nearest first, and returns how many there are. The first *near (may be NULL) are near;
+ * the others help only while they are idle, or none of these can be used. -ERANGE: no such bytes.
+ */
+KVR_API ssize_t kvr_region_rails(const struct kvr_region *, uint64_t offset, uint64_t len,
+                                 int *rails, size_t max, size_t *near);
+
+/*
+ * Where a region's pages are is found out when it is opened; memory that nobody had touched by then
+ * counts as near to where the rank is bound. This finds out again, for requests from now on, and
+ * for descriptors that are exported from now on. 1: there is a difference; 0: none.
+ */
+KVR_API int kvr_region_refresh(struct kvr_region *);
 
 /*
  * A peer's memory. -EBADMSG: truncated, damaged or not a descriptor. -EPROTO: of another version.

@@ -166,20 +166,14 @@ int affinity_order(const struct affinity_map *map, struct affinity_place place,
 	return known;
 }
 
-int affinity_target(const struct affinity *target, unsigned int rail)
+unsigned int affinity_target(uint32_t near, unsigned int rail)
 {
-	unsigned char near[KVR_MAX_RAILS];
-	unsigned int n = 0;
+	unsigned int skip;
 
-	if (!target->near)
-		return -1;
-	/* By index, wherever this rank begins. */
-	for (unsigned int r = 0; r < KVR_MAX_RAILS; r++)
-		for (unsigned int i = 0; i < target->near; i++)
-			if (target->rail[i] == r)
-				near[n++] = (unsigned char)r;
-	for (unsigned int i = 0; i < n; i++)
-		if (near[i] == rail)
-			return (int)rail;
-	return near[rail % n];
+	if (rail < 32 && near >> rail & 1)
+		return rail;
+	skip = rail % (unsigned int)__builtin_popcount(near);
+	while (skip--)
+		near &= near - 1;
+	return (unsigned int)__builtin_ctz(near);
 }

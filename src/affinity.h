@@ -45,6 +45,19 @@ struct affinity {
 	unsigned char rail[KVR_MAX_RAILS], distance[KVR_MAX_RAILS];
 };
 
+/* Rails as bits, bit r for rail r: what carries bytes of one place, as transfers look at it. */
+struct rail_set {
+	uint32_t near;
+	uint32_t far; /* known to be idle: they help where the near ones need longer */
+	uint32_t any; /* all that may, when none of the near ones can */
+};
+
+/* Bits of the first n rails. */
+static inline uint32_t rails_first(unsigned int n)
+{
+	return n < 32 ? (UINT32_C(1) << n) - 1 : UINT32_MAX;
+}
+
 /* "cpu:0" or "gpu:3". -EINVAL: neither. */
 int affinity_place_parse(const char *text, struct affinity_place *out);
 
@@ -53,9 +66,9 @@ int affinity_order(const struct affinity_map *, struct affinity_place, struct af
                    struct affinity *out);
 
 /* The target's rail for a piece that leaves by the initiator's `rail`: the same index where that is
- * near the target's memory, else a near one that all the others' pieces do not choose too. -1: the
- * target has no rail. */
-int affinity_target(const struct affinity *target, unsigned int rail);
+ * near the target's memory (bits, not 0), else a near one that all the others' pieces do not choose
+ * too. */
+unsigned int affinity_target(uint32_t near, unsigned int rail);
 
 /* "switch", "root", ..., as in a mapping; and in words. */
 const char *distance_name(enum distance);

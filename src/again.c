@@ -5,11 +5,22 @@
 #include <errno.h>
 #include <stdlib.h>
 
+static int make_list(struct again *a)
+{
+	size_t bits = LANE_WINDOW / 8;
+
+	a->bits = calloc(1, bits + sizeof(*a->walk));
+	if (!a->bits)
+		return -ENOMEM;
+	a->walk = (struct batch *)((char *)a->bits + bits);
+	return 0;
+}
+
 int again_add(struct again *a, uint32_t place)
 {
 	uint64_t bit = 1ull << place % 64;
 
-	if (!a->bits && !(a->bits = calloc(LANE_WINDOW / 64, sizeof(*a->bits))))
+	if (!a->bits && make_list(a))
 		return -ENOMEM;
 	if (a->bits[place / 64] & bit)
 		return 0;
@@ -42,21 +53,21 @@ static uint32_t find_first(struct again *a)
 	return a->low;
 }
 
-bool again_next(struct again *a, const struct stripe_cursor *batch, const struct stripe_rule *rule,
-                uint32_t *place, struct stripe_piece *out)
+bool again_next(struct again *a, const struct batch *batch, uint32_t *place, unsigned int *part,
+                struct stripe_piece *out)
 {
-	struct stripe_cursor here;
+	struct batch here;
 
 	if (!a->count)
 		return false;
 	*place = find_first(a);
-	if (!a->cursor.ops || a->place > *place) {
-		a->cursor = stripe_begin(batch->ops, batch->n);
+	if (!a->walk->count || a->place > *place) {
+		*a->walk = batch_rewind(batch);
 		a->place = 0;
 	}
 	for (; a->place < *place; a->place++)
-		if (!stripe_take(&a->cursor, rule, out))
+		if (!batch_take(a->walk, part, out))
 			return false;
-	here = a->cursor;
-	return stripe_take(&here, rule, out);
+	here = *a->walk;
+	return batch_take(&here, part, out);
 }

@@ -4,14 +4,14 @@
 #ifndef KVR_AGAIN_H
 #define KVR_AGAIN_H
 
-#include "stripe.h"
+#include "batch.h"
 
 /* A zeroed one is empty. */
 struct again {
-	uint64_t *bits; /* by place; only while there are any */
+	uint64_t *bits;     /* by place; only while there are any, and so is: */
+	struct batch *walk; /* where the last search got to, ... */
+	uint32_t place;     /* ... and how far that is */
 	uint32_t count, low;
-	struct stripe_cursor cursor; /* where the last search got to: */
-	uint32_t place;
 };
 
 /* 0, also where it was in; -ENOMEM. place: below LANE_WINDOW. */
@@ -19,8 +19,9 @@ int again_add(struct again *, uint32_t place);
 void again_remove(struct again *, uint32_t place);
 void again_clear(struct again *);
 
-/* The first place that is in, and what is there, without taking it out; false if it is empty. */
-bool again_next(struct again *, const struct stripe_cursor *batch, const struct stripe_rule *,
-                uint32_t *place, struct stripe_piece *out);
+/* The first place that is in, and what is there and of which part, without taking it out; false if
+ * it is empty. batch: wherever it has got to. */
+bool again_next(struct again *, const struct batch *batch, uint32_t *place, unsigned int *part,
+                struct stripe_piece *out);
 
 #endif

@@ -20,6 +20,9 @@ static void fill_address(const struct kvr *kvr, int status, const char *why,
 		snprintf(out->failure, sizeof(out->failure), "%s", why);
 		return;
 	}
+	out->machine = kvr->nearness.machine;
+	if (kvr->nearness.bound)
+		out->near = nearness_of_nodes(&kvr->nearness, kvr->nearness.bound).near;
 	out->rails = kvr->rail_count;
 	for (unsigned int r = 0; r < kvr->rail_count; r++)
 		out->rail[r] = kvr->rails[r].endpoint;
@@ -109,6 +112,7 @@ static int add_all(struct kvr *kvr, const uint8_t *blobs, struct wire_address *s
 		              scratch->instance))
 			return -ENOMEM;
 	}
+	nearness_join(kvr, blobs, scratch);
 	return 0;
 }
 

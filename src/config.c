@@ -3,7 +3,6 @@
 #include "config.h"
 #include "log.h"
 #include <errno.h>
-#include <fnmatch.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +10,7 @@
 enum setting_id {
 	PROVIDER,
 	RAILS,
+	MAPPING,
 	PIECE_BYTES,
 	WINDOW_BYTES,
 	QUEUE_DEPTH,
@@ -32,6 +32,9 @@ static const struct setting {
                       "shm that has a rail"},
 	[RAILS] = {"KVR_RAILS", "list", "", 0, 0,
                    "rails to use: names or globs, comma separated; a leading ^ excludes them"},
+	[MAPPING] = {"KVR_MAPPING", "path", "", 0, 0,
+                     "JSON with other distances from memories to rails than were measured: what "
+                     "`kvrail info --json' wrote, changed"},
 	[PIECE_BYTES] = {"KVR_PIECE_BYTES", "bytes", "65536", 4096, CONFIG_PIECE_MAX,
                          "cut no piece smaller than this"},
 	[WINDOW_BYTES] = {"KVR_WINDOW_BYTES", "bytes", "4194304", 65536, 1ull << 32,
@@ -205,6 +208,7 @@ int config_load(const struct kvr_options *user, struct config *out)
 	if ((rc = load_options(user, &options)) ||
 	    (rc = load_text(PROVIDER, options.provider, out->provider, sizeof(out->provider))) ||
 	    (rc = load_text(RAILS, options.rails, out->rails, sizeof(out->rails))) ||
+	    (rc = load_text(MAPPING, options.mapping, out->mapping, sizeof(out->mapping))) ||
 	    (rc = load_number(PIECE_BYTES, options.piece_bytes, &out->piece_bytes)) ||
 	    (rc = load_number(WINDOW_BYTES, 0, &out->window_bytes)) ||
 	    (rc = load_number(QUEUE_DEPTH, options.queue_depth, &depth)) ||
@@ -217,19 +221,4 @@ int config_load(const struct kvr_options *user, struct config *out)
 	out->counters = counters;
 	out->peer_timeout_ms = timeout;
 	return 0;
-}
-
-int config_rail_chosen(const char *list, const char *name)
-{
-	bool exclude = *list == '^';
-	char copy[512], *save, *token;
-
-	if (!*list)
-		return 1;
-	strncpy(copy, list + exclude, sizeof(copy) - 1);
-	copy[sizeof(copy) - 1] = 0;
-	for (token = strtok_r(copy, ",", &save); token; token = strtok_r(NULL, ",", &save))
-		if (!fnmatch(token, name, 0))
-			return !exclude;
-	return exclude;
 }

@@ -8,6 +8,7 @@
 struct config {
 	char provider[32];     /* empty: choose */
 	char rails[512];       /* empty: all */
+	char mapping[1024];    /* a file's path; empty: as measured */
 	uint64_t piece_bytes;  /* smallest cut */
 	uint64_t window_bytes; /* in flight per rail, but one piece always may be */
 	uint32_t queue_depth;  /* pieces in flight per rail */

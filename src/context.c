@@ -108,10 +108,11 @@ static int open_rails(struct kvr *kvr, const struct fabric_list *list, char why[
 }
 
 /* Names and places, before the endpoints: their buffers go where the rail is. */
-static int place_rails(struct kvr *kvr, const struct fabric_list *list)
+static int place_rails(struct kvr *kvr, const struct fabric_list *list, char why[FABRIC_WHY])
 {
 	struct topology *topology = kvr->fabric->simulated ? NULL : topology_open();
 	struct rail *rail;
+	int rc = -ENOMEM;
 
 	kvr->rails = calloc(list->count, sizeof(*kvr->rails));
 	for (unsigned int r = 0; kvr->rails && r < list->count; r++) {
@@ -123,9 +124,11 @@ static int place_rails(struct kvr *kvr, const struct fabric_list *list)
 		rail->numa_node =
 			topology_locate(topology, rail->name, rail->pci, sizeof(rail->pci));
 	}
-	topology_close(topology);
 	kvr->rail_count = kvr->rails ? list->count : 0;
-	return kvr->rails ? 0 : -ENOMEM;
+	if (kvr->rails)
+		rc = nearness_survey(kvr, topology, why);
+	topology_close(topology);
+	return rc;
 }
 
 static void choose_write_mode(struct kvr *kvr)
@@ -157,9 +160,10 @@ static int open_local(struct kvr *kvr, const struct kvr_options *options, char w
 		return rc;
 	memcpy(kvr->provider, list.provider, sizeof(kvr->provider));
 	explain_choice(kvr, list.offers[0].emulated);
+	nearness_identify(kvr, &list);
 	rc = choose_offers(&kvr->config, &list, why);
 	if (!rc)
-		rc = place_rails(kvr, &list);
+		rc = place_rails(kvr, &list, why);
 	if (!rc)
 		rc = open_rails(kvr, &list, why);
 	if (!rc)

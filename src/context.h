@@ -7,6 +7,7 @@
 #include "config.h"
 #include "engine.h"
 #include "memory.h"
+#include "nearness.h"
 #include "peer.h"
 #include "rail.h"
 #include <ck_stack.h>
@@ -32,6 +33,7 @@ struct kvr {
 	size_t address_len;
 	unsigned int rail_count;
 	struct rail *rails;
+	struct nearness nearness;
 	struct counter *counters;
 	_Atomic uint32_t waiters;  /* for all counters */
 	_Atomic uint32_t children; /* regions, remotes and requests that are open */

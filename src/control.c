@@ -14,6 +14,7 @@
 #define PING_INTERVAL  (50 * MS)
 #define SENDS_TO_ONE   8          /* peer, of a rail's 32; ... */
 #define SILENT         (100 * MS) /* ... then 1, and none of the second half */
+#define REFUSED        (100 * MS)
 #define STALE          (500 * MS)
 #define CUT_OFF        (1000 * MS)
 #define TURN_INTERVAL  (250 * MS)
@@ -169,6 +170,12 @@ static bool is_bad(const struct kvr *kvr, const struct peer *peer, unsigned int 
 	       is_full(kvr, peer, r);
 }
 
+/* Near ones first: with efa, it costs each far one 40 MB to know the peer. */
+static unsigned int rank_of_rail(const struct kvr *kvr, const struct peer *peer, unsigned int r)
+{
+	return is_bad(kvr, peer, r) ? 2 : kvr->nearness.near >> r & 1 ? 0 : 1;
+}
+
 /* Sends on the first rail that takes it, from `first` on, better ones before bad ones: which one
  * that was; or -EAGAIN, if some rail may take it later; or another error. */
 static int send_anywhere(struct kvr *kvr, struct peer *peer, unsigned int first,
@@ -177,35 +184,30 @@ static int send_anywhere(struct kvr *kvr, struct peer *peer, unsigned int first,
 	unsigned int n = kvr->rail_count, r;
 	int rc = 0, error;
 
-	for (unsigned int i = 0; i < 2 * n; i++) {
+	for (unsigned int i = 0; i < 3 * n; i++) {
+		if (i == n && rc == -EAGAIN && !peer->refused_at)
+			peer->refused_at = kvr->now;
+		if (i == n && rc == -EAGAIN && kvr->now - peer->refused_at <= REFUSED)
+			return rc;
 		r = (first + i) % n;
-		if (is_bad(kvr, peer, r) != (i >= n))
+		if (rank_of_rail(kvr, peer, r) != i / n)
 			continue;
 		error = send_on(kvr, peer, r, message);
-		if (!error)
+		if (!error) {
+			peer->refused_at = 0;
 			return r;
+		}
 		if (rc != -EAGAIN)
 			rc = error;
 	}
 	return rc;
 }
 
-/* To another one of the peer's rails. */
-static void turn_path(struct path *path, uint32_t there)
-{
-	if (path->there == there)
-		return;
-	path->there = there;
-	path->address = PEER_NOT_INSERTED;
-	path->turns++;
-	path->fresh_sends = 0;
-}
-
 /* Who has never answered may have just those rails out of order that ours begin with. */
 static void turn_all_paths(const struct kvr *kvr, struct peer *peer)
 {
 	for (unsigned int r = 0; r < kvr->rail_count; r++)
-		turn_path(&peer->path[r], (peer->path[r].there + 1) % peer->rails);
+		peer_turn(&peer->path[r], (peer->path[r].there + 1) % peer->rails);
 }
 
 static void send_note(struct kvr *kvr, struct peer *peer, struct note *note)
@@ -323,13 +325,23 @@ static void ping(struct kvr *kvr, struct peer *peer, unsigned int r)
 	send_on(kvr, peer, r, &message);
 }
 
+/* Whether to ask a silent peer over our rail r: over one that it knows by now, or, when it has been
+ * silent for long, over any. */
+static bool may_ask(const struct kvr *kvr, const struct peer *peer, unsigned int r)
+{
+	return kvr->nearness.near >> r & 1 || peer->path[r].address != PEER_NOT_INSERTED ||
+	       kvr->now - peer->heard_at > CUT_OFF;
+}
+
 /* Asks a silent peer over the next rail; its HELLO is a question in itself. */
 static void ask(struct kvr *kvr, struct peer *peer)
 {
 	if (kvr->now < peer->ping_at || kvr->now - peer->heard_at < PING_INTERVAL)
 		return;
 	peer->ping_at = kvr->now + PING_INTERVAL;
-	peer->ping_rail = (peer->ping_rail + 1) % kvr->rail_count;
+	do
+		peer->ping_rail = (peer->ping_rail + 1) % kvr->rail_count;
+	while (!may_ask(kvr, peer, peer->ping_rail));
 	if (peer->index_there != PEER_NOBODY)
 		ping(kvr, peer, peer->ping_rail);
 }
@@ -337,16 +349,17 @@ static void ask(struct kvr *kvr, struct peer *peer)
 void control_ask_all(struct kvr *kvr, struct peer *peer)
 {
 	for (unsigned int r = 0; r < kvr->rail_count && peer->state == PEER_UP; r++)
-		ping(kvr, peer, r);
+		if (may_ask(kvr, peer, r))
+			ping(kvr, peer, r);
 }
 
 void control_try(struct kvr *kvr, struct peer *peer, unsigned int r)
 {
 	struct path *path = &peer->path[r];
-	uint32_t home = r % peer->rails, other = home + path->tries / 2;
+	uint32_t home = path->home, other = home + path->tries / 2;
 
 	/* Its usual one and the others in turn. */
-	turn_path(path, path->tries++ % 2 ? other % peer->rails : home);
+	peer_turn(path, path->tries++ % 2 ? other % peer->rails : home);
 	if (peer->state == PEER_UP)
 		ping(kvr, peer, r);
 }
@@ -458,7 +471,7 @@ void control_on_reset(struct peer *peer, unsigned int r)
 	path->address = PEER_NOT_INSERTED;
 	/* It may be the peer's rail that takes nothing, and would stop the new endpoint as well. */
 	if (path->fresh_sends)
-		turn_path(path, (path->there + 1) % peer->rails);
+		peer_turn(path, (path->there + 1) % peer->rails);
 	path->fresh_sends = 0;
 }
 

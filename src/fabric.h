@@ -19,6 +19,7 @@ struct fabric_mr;
 struct fabric_offer {
 	char name[32]; /* rdmap85s0, eth0 */
 	char pci[16];  /* 0000:55:00.0 or empty */
+	char link[64]; /* its address there, EFA's GID: no other NIC has it; or empty */
 	uint64_t bits_per_second;
 	bool spare;    /* loopback or bridge: only on demand, or when there is nothing else */
 	bool emulated; /* by the software EFA: no hardware */

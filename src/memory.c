@@ -84,6 +84,7 @@ static int free_region(struct kvr_region *region)
 	int rc = deregister_all(region);
 
 	gpu_close(region);
+	region_forget_places(region);
 	free(region);
 	return rc;
 }
@@ -124,7 +125,12 @@ int kvr_region_open(struct kvr *kvr, void *addr, size_t len, int cuda_device,
 		free(region);
 		return rc;
 	}
-	if ((rc = register_all(region))) {
+	region->gpu = nearness_gpu(&kvr->nearness, &region->cuda);
+	rc = register_all(region);
+	/* Some providers touch what they register: then it is known where that is. */
+	if (!rc && region_place(region) < 0)
+		rc = -ENOMEM;
+	if (rc) {
 		free_region(region);
 		return rc;
 	}
@@ -155,7 +161,10 @@ int kvr_region_close(struct kvr_region *region)
 
 ssize_t kvr_region_export(const struct kvr_region *region, void *buf, size_t len)
 {
-	return wire_region_encode(&region->wire, buf, len);
+	struct wire_region wire = region->wire;
+
+	wire.near = region_near(region);
+	return wire_region_encode(&wire, buf, len);
 }
 
 static int check_descriptor(struct kvr *kvr, int peer, const void *buf, size_t len,
@@ -196,6 +205,8 @@ int kvr_remote_open(struct kvr *kvr, int peer, const void *buf, size_t len, stru
 	if (!rc) {
 		remote->kvr = kvr;
 		remote->peer = kvr->peers[peer];
+		peer_aim(kvr, remote->peer,
+		         remote->wire.near | (remote->peer->remotes ? remote->peer->near : 0));
 		remote->peer->remotes++;
 	}
 	engine_unlock(kvr);

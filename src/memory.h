@@ -5,6 +5,7 @@
 
 #include "cuda.h"
 #include "fabric.h"
+#include "places.h"
 #include "wire.h"
 #include <stdatomic.h>
 #include <sys/queue.h>
@@ -16,9 +17,11 @@ struct kvr_region {
 	TAILQ_ENTRY(kvr_region) link; /* in the context's list */
 	uint8_t *addr;
 	uint64_t len;
-	struct cuda_gpu cuda;   /* whose memory it is; its device is -1: the host's */
-	enum cuda_kind kind;    /* of a GPU's memory */
-	_Atomic uint32_t users; /* ops of unfinished requests, and of peers' writes */
+	struct cuda_gpu cuda;          /* whose memory it is; its device is -1: the host's */
+	enum cuda_kind kind;           /* of a GPU's memory */
+	int gpu;                       /* by PCI address; -1: host memory */
+	struct places *_Atomic places; /* there always are */
+	_Atomic uint32_t users;        /* ops of unfinished requests, and of peers' writes */
 	struct wire_region wire;
 	struct fabric_mr *mr[KVR_MAX_RAILS];
 };

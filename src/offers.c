@@ -99,6 +99,8 @@ static void fill_offer(const struct fi_info *info, struct fabric_offer *out)
 		out->emulated = !strcmp(nic->device_attr->firmware, "softefa");
 	if (nic->link_attr)
 		out->bits_per_second = nic->link_attr->speed;
+	if (nic->link_attr && nic->link_attr->address)
+		snprintf(out->link, sizeof(out->link), "%s", nic->link_attr->address);
 	if (nic->bus_attr && nic->bus_attr->bus_type == FI_BUS_PCI) {
 		pci = &nic->bus_attr->attr.pci;
 		snprintf(out->pci, sizeof(out->pci), "%04x:%02x:%02x.%x", pci->domain_id,

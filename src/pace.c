@@ -47,15 +47,22 @@ void pace_complete(struct pace *pace, uint64_t len, int64_t posted, int64_t now)
 	}
 }
 
-struct pace_view pace_look(const struct pace *all, unsigned int n)
+static bool counts(const struct pace_view *view, unsigned int i)
 {
-	struct pace_view view = {.all = all, .n = n};
+	return view->rails >> i & 1 && !view->all[i].out;
+}
+
+struct pace_view pace_look(const struct pace *all, unsigned int n, uint32_t rails)
+{
+	struct pace_view view = {.all = all, .n = n, .rails = rails};
 	unsigned int known = 0;
 	double sum = 0;
 
 	for (unsigned int i = 0; i < n; i++) {
-		view.usable += !all[i].out;
-		if (all[i].out || all[i].rate <= 0)
+		if (!counts(&view, i))
+			continue;
+		view.usable++;
+		if (all[i].rate <= 0)
 			continue;
 		sum += all[i].rate;
 		known++;
@@ -79,7 +86,7 @@ static double others_done(const struct pace_view *view, unsigned int r, double l
 			double own = pace_rate(&all[i], view->mean),
 			       queued = (double)all[i].in_flight;
 
-			if (i == r || all[i].out || queued >= limit * own)
+			if (i == r || !counts(view, i) || queued >= limit * own)
 				continue;
 			bytes += queued;
 			rate += own;
@@ -98,7 +105,7 @@ static double other_done(const struct pace_view *view, unsigned int r, double le
 	double best = 1e300, done;
 
 	for (unsigned int i = 0; i < view->n; i++) {
-		if (i == r || all[i].out)
+		if (i == r || !counts(view, i))
 			continue;
 		done = ((double)all[i].in_flight + len) / pace_rate(&all[i], view->mean);
 		if (done < best)

@@ -44,12 +44,13 @@ int64_t pace_slowest(const struct pace *, int64_t now);
 /* What all the rails to a peer do together. Good until pieces end, and not wrong then, but old. */
 struct pace_view {
 	const struct pace *all;
-	unsigned int n, usable; /* usable: not out */
+	uint32_t rails;         /* that count, as bits */
+	unsigned int n, usable; /* usable: of those, not out */
 	double mean;  /* what a rail without history is taken to do; 1 where none has any */
 	double total; /* of those that are usable */
 };
 
-struct pace_view pace_look(const struct pace *, unsigned int n);
+struct pace_view pace_look(const struct pace *, unsigned int n, uint32_t rails);
 
 static inline double pace_rate(const struct pace *pace, double mean)
 {
@@ -70,6 +71,17 @@ static inline bool pace_takes(const struct pace_view *view, unsigned int r, uint
 	return (double)(pace->in_flight + len) * view->total <=
 	               (double)left * pace_rate(pace, view->mean) ||
 	       pace_takes_late(view, r, len, left);
+}
+
+/* Whether rail r, which is not one of the view's, should help them with such a piece: where it
+ * would finish it in half the time that they need for what is left. */
+static inline bool pace_helps(const struct pace_view *view, unsigned int r, uint64_t len,
+                              uint64_t left)
+{
+	const struct pace *pace = &view->all[r];
+
+	return view->usable && 2 * (double)(pace->in_flight + len) * view->total <=
+	                               (double)left * pace_rate(pace, view->mean);
 }
 
 #endif

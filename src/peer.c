@@ -190,7 +190,41 @@ static int prepare_rails(const struct kvr *kvr, struct peer *peer)
 	return 0;
 }
 
-/* What a peer costs only once it is talked to. Same index on both sides where both have it. */
+static uint32_t home_of(const struct peer *peer, unsigned int r)
+{
+	uint32_t all = rails_first(peer->rails), near = peer->near & all;
+
+	return affinity_target(near ? near : all, r);
+}
+
+void peer_turn(struct path *path, uint32_t there)
+{
+	if (path->there == there)
+		return;
+	path->there = there;
+	path->met = path->greeting = false;
+	path->address = PEER_NOT_INSERTED;
+	path->turns++;
+	path->fresh_sends = 0;
+}
+
+void peer_aim(struct kvr *kvr, struct peer *peer, uint32_t near)
+{
+	uint32_t before;
+
+	if (peer->near == near)
+		return;
+	peer->near = near;
+	for (unsigned int r = 0; peer->path && r < kvr->rail_count; r++) {
+		before = peer->path[r].home;
+		peer->path[r].home = home_of(peer, r);
+		/* One that failover has turned elsewhere stays there. */
+		if (peer->path[r].there == before)
+			peer_turn(&peer->path[r], peer->path[r].home);
+	}
+}
+
+/* What a peer costs only once it is talked to. */
 static int prepare(struct kvr *kvr, struct peer *peer)
 {
 	unsigned int n = kvr->rail_count;
@@ -206,7 +240,7 @@ static int prepare(struct kvr *kvr, struct peer *peer)
 		return -ENOMEM;
 	for (unsigned int r = 0; r < n; r++) {
 		peer->path[r].address = PEER_NOT_INSERTED;
-		peer->path[r].there = r % peer->rails;
+		peer->path[r].home = peer->path[r].there = home_of(peer, r);
 	}
 	take_lane(kvr, peer);
 	return 0;

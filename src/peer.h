@@ -40,7 +40,8 @@ TAILQ_HEAD(note_queue, note);
 /* One of our rails' way to the peer. */
 struct path {
 	uint64_t address; /* of the peer's rail, as the fabric names it; see peer_address */
-	uint32_t there;   /* which one that is ... */
+	uint32_t home;    /* which one that is to be ... */
+	uint32_t there;   /* ... and is, after turns ... */
 	uint32_t epoch;   /* ... and when */
 	bool met;         /* the endpoints know each other, see post.c; else: */
 	bool greeting;    /* they are being introduced, or ... */
@@ -61,6 +62,14 @@ struct remote_rail {
 	uint32_t pinged;      /* our rail, by the last PING from there */
 };
 
+/* What a set of our rails can do for the peer. */
+struct outlook {
+	struct pace_view view;          /* of pace, at: */
+	int64_t looked_at, stranded_at; /* ns; since when none of them can be used, 0: not so */
+};
+
+#define OUTLOOKS BATCH_PARTS /* sets that are remembered */
+
 struct peer {
 	struct kvr *kvr;
 	uint32_t index; /* here */
@@ -70,6 +79,7 @@ struct peer {
 
 	_Atomic int state; /* enum peer_state; read without the lock by kvr_write's checks */
 	uint32_t rails;    /* it has: */
+	uint32_t near;     /* those near to its memory, as bits; 0: not known */
 	struct remote_rail *there;
 	struct path *path; /* of each of our rails */
 	struct pace *pace; /* likewise */
@@ -84,6 +94,7 @@ struct peer {
 	struct channel channel;
 	struct note_queue outbox, unacknowledged; /* both in the order of their numbers */
 	uint32_t sends_in_flight, bodies;         /* bodies: of notes in both */
+	int64_t refused_at;                       /* ns; since when near rails take no message; 0 */
 	int64_t owes_at;                          /* ns; when to acknowledge; 0: nothing */
 	uint32_t pongs;                           /* owed to its rails, as bits */
 	int64_t heard_at;                         /* ns; or when we began to wait for something */
@@ -105,8 +116,8 @@ struct peer {
 	uint64_t left;                  /* bytes not posted yet, of all in posting */
 	int64_t probe_at;               /* ns; when to look for awaiting ones to ask after */
 
-	struct pace_view view; /* of pace, at looked_at; ns */
-	int64_t looked_at;
+	struct outlook outlook[OUTLOOKS];
+	unsigned int next_outlook;
 
 	_Atomic uint32_t remotes; /* open here */
 	bool active;
@@ -117,6 +128,12 @@ struct peer {
 struct peer *peer_add(struct kvr *, const void *address, size_t len, uint64_t instance);
 void peer_free(struct kvr *, struct peer *);
 struct peer *peer_find(struct kvr *, uint64_t instance);
+
+/* A path goes to another one of the peer's rails. */
+void peer_turn(struct path *, uint32_t there);
+
+/* Its memory is near to these of its rails: our paths go there from now on. */
+void peer_aim(struct kvr *, struct peer *, uint32_t near);
 
 /* Greets the peer, on first use. */
 int peer_connect(struct kvr *, struct peer *);

@@ -6,8 +6,10 @@
 #include "transfer.h"
 #include <errno.h>
 
-#define GREET_PAUSE (10 * 1000000ll)  /* ns; after one that failed */
-#define GREET_LATE  (100 * 1000000ll) /* ns; more than that */
+#define MS          1000000ll  /* ns */
+#define GREET_PAUSE (10 * MS)  /* after one that failed */
+#define GREET_LATE  (100 * MS) /* more than that */
+#define STRANDED    (1000 * MS)
 
 /* Whether the lane's numbers reach for one more piece: see counter.h. */
 static bool lane_has_room(const struct peer *peer, const struct transfer *t)
@@ -18,14 +20,55 @@ static bool lane_has_room(const struct peer *peer, const struct transfer *t)
 	       LANE_WINDOW;
 }
 
-/* As the rails are now: they change with what is completed, that is, between passes. */
-static const struct pace_view *look(const struct kvr *kvr, struct peer *peer)
+/* Makes it that of some set of our rails; the one that was there is kept elsewhere. */
+static void fill_outlook(struct peer *peer, struct outlook *mine, uint32_t rails)
 {
-	if (!peer->view.all || peer->looked_at != kvr->now) {
-		peer->view = pace_look(peer->pace, kvr->rail_count);
-		peer->looked_at = kvr->now;
-	}
-	return &peer->view;
+	struct outlook before = *mine, *end = peer->outlook + OUTLOOKS, *o;
+
+	for (o = peer->outlook; o < end && o->view.rails != rails;)
+		o++;
+	*mine = o < end ? *o : (struct outlook){.view = {.rails = rails}};
+	if (o == end)
+		o = &peer->outlook[peer->next_outlook++ % OUTLOOKS];
+	if (o != mine)
+		*o = before;
+}
+
+/* As the rails are now: they change with what is completed, that is, between passes. */
+static void look(const struct kvr *kvr, struct peer *peer, struct outlook *o, uint32_t rails)
+{
+	fill_outlook(peer, o, rails);
+	o->view = pace_look(peer->pace, kvr->rail_count, rails);
+	o->looked_at = kvr->now;
+	if (o->view.usable)
+		o->stranded_at = 0;
+	else if (!o->stranded_at)
+		o->stranded_at = kvr->now;
+}
+
+/* Whether others must do what these rails cannot: all are out of use, or have not been introduced
+ * to the peer's, or are full of what is lost, for long. */
+static bool is_stranded(const struct kvr *kvr, const struct peer *peer, const struct outlook *o)
+{
+	if (o->view.usable)
+		return false;
+	if (kvr->now - o->stranded_at > STRANDED)
+		return true;
+	for (unsigned int r = 0; r < kvr->rail_count; r++)
+		if (o->view.rails >> r & 1 && !peer->path[r].health.out)
+			return false;
+	return true;
+}
+
+/* Of the rails that carry such bytes now: the near ones; those that a mapping allows; all. */
+static __attribute__((noinline)) void look_for(const struct kvr *kvr, struct peer *peer,
+                                               const struct batch_part *part)
+{
+	look(kvr, peer, part->outlook, part->rails.near);
+	if (is_stranded(kvr, peer, part->outlook))
+		look(kvr, peer, part->outlook, part->rails.any);
+	if (is_stranded(kvr, peer, part->outlook))
+		look(kvr, peer, part->outlook, rails_first(kvr->rail_count));
 }
 
 static bool start(struct peer *peer, struct transfer *t)
@@ -37,28 +80,82 @@ static bool start(struct peer *peer, struct transfer *t)
 	return t->request->is_read || peer->lane_there < LANES;
 }
 
-/* The piece of a transfer that goes next, by its place; *ahead: the cursor behind it. */
-static bool choose_piece(struct transfer *t, struct stripe_cursor *ahead, uint32_t *place,
-                         struct stripe_piece *out)
+/* A piece that is to go next, by a path that is one of those for it. A new one has been taken from
+ * its part, and is put back if it does not go. */
+struct choice {
+	struct transfer *transfer;
+	struct path *path;
+	bool again;                  /* once more; it has been posted before; else: */
+	struct stripe_cursor before; /* where its part was */
+	struct batch_part *part;
+	uint32_t place; /* in the order of its batch */
+	struct stripe_piece piece;
+	uint64_t left; /* bytes, its own included, for the rails that carry it: */
+	const struct pace_view *view;
+};
+
+static void put_back(struct choice *c)
 {
-	*ahead = t->cursor;
-	if (t->again.count)
-		return again_next(&t->again, &t->cursor, &t->rule, place, out);
-	*place = t->posted;
-	return stripe_take(ahead, &t->rule, out);
+	if (!c->again)
+		c->part->cursor = c->before;
 }
 
-static int start_piece(struct kvr *kvr, struct transfer *t, struct rail *rail, uint32_t place,
-                       const struct stripe_piece *piece)
+/* Whether it may go by this rail: by one of those that carry such bytes, or one that helps them. */
+static inline bool is_for(const struct kvr *kvr, struct choice *c, unsigned int r)
 {
-	unsigned int r = rail->index;
-	const struct path *path = &t->peer->path[r];
+	const struct outlook *o = c->part->outlook;
+
+	/* The same as for the last piece, mostly. */
+	if (o->view.rails != c->part->rails.near || o->looked_at != kvr->now || !o->view.usable)
+		look_for(kvr, c->transfer->peer, c->part);
+	c->view = &o->view;
+	return c->view->rails >> r & 1 ||
+	       (c->part->rails.far >> r & 1 && pace_helps(c->view, r, c->piece.len, c->left));
+}
+
+static bool choose_again(const struct kvr *kvr, struct transfer *t, unsigned int r,
+                         struct choice *c)
+{
+	unsigned int part;
+
+	c->transfer = t;
+	c->again = true;
+	if (!again_next(&t->again, &t->batch, &c->place, &part, &c->piece))
+		return false;
+	c->part = &t->batch.part[part];
+	c->left = c->part->cursor.left + c->piece.len;
+	return is_for(kvr, c, r);
+}
+
+static bool choose_new(const struct kvr *kvr, struct transfer *t, unsigned int r, struct choice *c)
+{
+	struct batch_part *part = &t->batch.part[batch_next(&t->batch)];
+
+	c->transfer = t;
+	c->again = false;
+	c->place = t->posted;
+	c->part = part;
+	c->before = part->cursor;
+	c->left = part->cursor.left;
+	if (!stripe_take(&part->cursor, &part->rule, &c->piece))
+		return false;
+	if (is_for(kvr, c, r))
+		return true;
+	put_back(c);
+	return false;
+}
+
+static int start_piece(struct kvr *kvr, const struct choice *c, struct rail *rail)
+{
+	struct transfer *t = c->transfer;
+	const struct stripe_piece *piece = &c->piece;
+	const struct path *path = c->path;
 	const struct wire_region *remote = &piece->remote->wire;
-	uint32_t number = (t->first + place) % LANE_PIECES;
+	uint32_t number = (t->first + c->place) % LANE_PIECES;
 	struct flight *flight;
 	struct fabric_rma rma = {
 		.local = piece->local->addr + piece->local_offset,
-		.mr = piece->local->mr[r],
+		.mr = piece->local->mr[rail->index],
 		.len = piece->len,
 		.remote = remote->base + piece->remote_offset,
 		.key = remote->key[path->there],
@@ -67,8 +164,9 @@ static int start_piece(struct kvr *kvr, struct transfer *t, struct rail *rail, u
 		/* The batch may be complete by another attempt at it. */
 		.delivered = t->again.count,
 	};
-	int rc = peer_address(kvr, t->peer, r, &rma.peer);
+	int rc = path->address == PEER_NOT_INSERTED ? peer_insert(kvr, t->peer, rail->index) : 0;
 
+	rma.peer = path->address;
 	if (rc || (rc = rail_post(rail, &rma, t->request->is_read, &flight)))
 		return rc;
 	flight->transfer = t;
@@ -79,47 +177,47 @@ static int start_piece(struct kvr *kvr, struct transfer *t, struct rail *rail, u
 	return 0;
 }
 
-static int post_piece(struct kvr *kvr, struct transfer *t, struct rail *rail)
+/* It has gone. */
+static void step(struct choice *c)
+{
+	struct transfer *t = c->transfer;
+
+	if (c->again) {
+		again_remove(&t->again, c->place);
+		if (!t->again.count)
+			transfer_leave_repair(t);
+		return;
+	}
+	t->batch.left -= c->piece.len;
+	t->peer->left -= c->piece.len;
+	t->posted++;
+}
+
+static int post_piece(struct kvr *kvr, struct choice *c, struct rail *rail)
 {
 	unsigned int r = rail->index;
-	struct peer *peer = t->peer;
-	bool again = t->again.count;
-	struct stripe_cursor ahead;
-	struct stripe_piece piece;
-	uint32_t place;
+	struct peer *peer = c->transfer->peer;
 	int rc;
 
-	if (!choose_piece(t, &ahead, &place, &piece) ||
-	    !pace_takes(look(kvr, peer), r, piece.len, t->cursor.left + (again ? piece.len : 0)))
+	if (c->view->rails >> r & 1 && !pace_takes(c->view, r, c->piece.len, c->left))
 		return -EAGAIN;
-	rc = start_piece(kvr, t, rail, place, &piece);
+	rc = start_piece(kvr, c, rail);
 	if (rc == -EAGAIN && !peer->pace[r].in_flight)
 		peer->pace[r].out = true; /* until the next check: others need not wait for it */
 	if (rc)
 		return rc;
-	pace_post(&peer->pace[r], piece.len, kvr->now);
-	t->in_flight++;
-	t->used |= 1u << peer->path[r].there;
-	if (again) {
-		again_remove(&t->again, place);
-		if (!t->again.count)
-			transfer_leave_repair(t);
-		return 0;
-	}
-	t->cursor = ahead;
-	peer->left -= piece.len;
-	t->posted++;
+	pace_post(&peer->pace[r], c->piece.len, kvr->now);
+	c->transfer->in_flight++;
+	c->transfer->used |= 1u << c->path->there;
+	step(c);
 	return 0;
 }
 
-/* Whose piece goes next. 1: *out's; 0: nobody's; -EAGAIN: not now. */
+/* The first in the queue from which new pieces may go. 1: *out; 0: none; -EAGAIN: not now. */
 static int choose_transfer(struct kvr *kvr, struct peer *peer, struct transfer **out)
 {
 	struct transfer *t;
 
-	*out = TAILQ_FIRST(&peer->repair);
-	if (*out)
-		return 1;
 	while ((t = TAILQ_FIRST(&peer->posting)) && !start(peer, t)) {
 		transfer_fail(kvr, t, -EUSERS); /* the target has no lane left */
 		transfer_finish_if_over(kvr, t);
@@ -130,6 +228,20 @@ static int choose_transfer(struct kvr *kvr, struct peer *peer, struct transfer *
 	return t->request->is_read || lane_has_room(peer, t) ? 1 : -EAGAIN;
 }
 
+/* What is to be posted once more goes first. */
+static int choose(struct kvr *kvr, struct peer *peer, unsigned int r, struct choice *out)
+{
+	struct transfer *t = TAILQ_FIRST(&peer->repair);
+	int rc;
+
+	if (t && choose_again(kvr, t, r, out))
+		return 1;
+	rc = choose_transfer(kvr, peer, &t);
+	if (rc != 1)
+		return rc;
+	return choose_new(kvr, t, r, out) ? 1 : -EAGAIN;
+}
+
 /* It can be relied on to become met: the NIC may have fallen silent. */
 static bool is_greeted(const struct kvr *kvr, const struct path *path)
 {
@@ -137,12 +249,12 @@ static bool is_greeted(const struct kvr *kvr, const struct path *path)
 }
 
 /* A rail's first address costs 40 MB with efa: no more rails than there are pieces. */
-static bool needs_more_rails(const struct kvr *kvr, const struct peer *peer)
+static bool needs_more_rails(const struct kvr *kvr, const struct peer *peer, uint32_t rails)
 {
 	uint64_t bytes = 0;
 
 	for (unsigned int r = 0; r < kvr->rail_count; r++)
-		if (!peer->path[r].health.out &&
+		if (rails >> r & 1 && !peer->path[r].health.out &&
 		    (peer->path[r].met || is_greeted(kvr, &peer->path[r])))
 			bytes += kvr->config.piece_bytes;
 	return !bytes || bytes < peer->left;
@@ -151,25 +263,27 @@ static bool needs_more_rails(const struct kvr *kvr, const struct peer *peer)
 /* efa's endpoints shake hands with the first operation between them, and until then all moves by
  * messages, of which the other side has many in flight: it could not close its door if the NIC fell
  * silent. So a few bytes are read, before anything else, into where nobody looks. */
-static void greet(struct kvr *kvr, struct transfer *t, struct rail *rail)
+static void greet(struct kvr *kvr, const struct choice *c, struct rail *rail)
 {
-	struct path *path = &t->peer->path[rail->index];
-	const struct wire_region *remote = &t->cursor.ops->remote->wire;
+	struct peer *peer = c->transfer->peer;
+	struct path *path = c->path;
+	const struct wire_region *remote = &c->piece.remote->wire;
 	struct fabric_rma rma = {.len = 1, .remote = remote->base, .key = remote->key[path->there]};
 	struct flight *flight;
 
-	if (path->greeting || kvr->now < path->greet_at || !needs_more_rails(kvr, t->peer) ||
-	    peer_address(kvr, t->peer, rail->index, &rma.peer))
+	if (path->greeting || kvr->now < path->greet_at ||
+	    !needs_more_rails(kvr, peer, c->view->rails) ||
+	    peer_address(kvr, peer, rail->index, &rma.peer))
 		return;
 	path->greet_at = kvr->now + GREET_PAUSE;
-	if (rail_greet(rail, &rma, t->peer, &flight))
+	if (rail_greet(rail, &rma, peer, &flight))
 		return;
 	flight->there = path->there;
 	flight->epoch = path->epoch;
 	flight->posted_at = kvr->now;
 	path->greeting = true;
-	t->peer->pace[rail->index].out = true;
-	t->peer->sends_in_flight++;
+	peer->pace[rail->index].out = true;
+	peer->sends_in_flight++;
 }
 
 void transfer_on_greeted(struct kvr *kvr, struct peer *peer, struct rail *rail,
@@ -189,27 +303,31 @@ void transfer_on_greeted(struct kvr *kvr, struct peer *peer, struct rail *rail,
 int transfer_post(struct kvr *kvr, struct peer *peer, struct rail *rail)
 {
 	unsigned int r = rail->index;
-	struct transfer *t;
+	struct choice c;
 	int rc;
 
 	if (peer->state != PEER_UP)
 		return 0;
-	if (peer->path[r].health.out)
+	c.path = &peer->path[r];
+	if (c.path->health.out)
 		return -EAGAIN;
-	rc = choose_transfer(kvr, peer, &t);
+	rc = choose(kvr, peer, r, &c);
 	if (rc != 1)
 		return rc;
-	if (rail->shut_waits && !peer->path[r].met) {
-		greet(kvr, t, rail);
+	if (rail->shut_waits && !c.path->met) {
+		put_back(&c);
+		greet(kvr, &c, rail);
 		return -EAGAIN;
 	}
-	rc = post_piece(kvr, t, rail);
+	rc = post_piece(kvr, &c, rail);
+	if (rc)
+		put_back(&c);
 	if (rc && rc != -EAGAIN)
 		failover_on_refusal(kvr, peer, r, rc);
 	if (rc)
 		return -EAGAIN;
 	/* With a piece in flight it cannot be over. */
-	if (!t->sealed && t->cursor.op == t->cursor.n)
-		transfer_seal(kvr, t);
+	if (!c.transfer->sealed && !c.transfer->batch.left)
+		transfer_seal(kvr, c.transfer);
 	return 1;
 }

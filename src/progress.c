@@ -309,22 +309,27 @@ static bool post_on(struct kvr *kvr, struct rail *rail)
 	return false;
 }
 
-/* One piece for each rail in turn, as long as any of them takes one. */
+/* One piece for each rail in turn, as long as any of them takes one; next time from behind the last
+ * that did. */
 static bool post_pieces(struct kvr *kvr, uint32_t rails)
 {
+	unsigned int r = kvr->next_rail % kvr->rail_count;
 	bool any = false, more;
 
 	do {
 		more = false;
 		for (unsigned int i = 0; i < kvr->rail_count; i++) {
-			struct rail *rail = &kvr->rails[(kvr->next_rail + i) % kvr->rail_count];
+			struct rail *rail = &kvr->rails[r];
 
-			if (rails >> rail->index & 1 && rail_has_room(rail, CONFIG_PIECE_MAX))
-				more |= post_on(kvr, rail);
+			r = r + 1 < kvr->rail_count ? r + 1 : 0;
+			if (rails >> rail->index & 1 && rail_has_room(rail, CONFIG_PIECE_MAX) &&
+			    post_on(kvr, rail)) {
+				kvr->next_rail = r;
+				more = true;
+			}
 		}
 		any |= more;
 	} while (more);
-	kvr->next_rail++;
 	return any;
 }
 

@@ -34,7 +34,7 @@ struct pull_batch {
 /* A list's body: the source's region, the target's by its id, and ops of 6 numbers each. */
 static size_t begin_list(const struct kvr_op *op, uint8_t *body)
 {
-	ssize_t len = wire_region_encode(&op->local->wire, body, LIST_BYTES);
+	ssize_t len = kvr_region_export(op->local, body, LIST_BYTES);
 	uint64_t id = htole64(op->remote->wire.id);
 
 	memcpy(body + len, &id, sizeof(id));
@@ -76,7 +76,7 @@ static int note_list(struct kvr *kvr, struct transfer *t, const uint8_t *body, s
 	struct wire_message message = {
 		.type = WIRE_PULL,
 		.a = t->first,
-		.b = t->cursor.op == t->cursor.n || t->error ? t->posted + 1 : 0,
+		.b = t->listed == t->n || t->error ? t->posted + 1 : 0,
 		.c = t->error ? WIRE_PULL_STOPPED : t->request->counter,
 		.body = body,
 		.body_len = len,
@@ -91,9 +91,8 @@ static int note_list(struct kvr *kvr, struct transfer *t, const uint8_t *body, s
 /* The ops that follow, as far as they are of the same two regions and one message holds them. */
 static int list_more(struct kvr *kvr, struct transfer *t)
 {
-	const struct kvr_op *op = t->cursor.ops + t->cursor.op, *end = t->cursor.ops + t->cursor.n;
-	const struct kvr_op *first = op;
-	struct stripe_cursor before = t->cursor;
+	const struct kvr_op *op = t->ops + t->listed, *end = t->ops + t->n, *first = op;
+	size_t before = t->listed;
 	uint8_t body[LIST_BYTES];
 	size_t len = begin_list(op, body);
 	int rc;
@@ -102,20 +101,18 @@ static int list_more(struct kvr *kvr, struct transfer *t)
 	       len + OP_BYTES <= sizeof(body);
 	     op++)
 		len += put_op(op, body + len);
-	t->cursor.op = op - t->cursor.ops;
+	t->listed = op - t->ops;
 	rc = note_list(kvr, t, body, len);
 	if (rc)
-		t->cursor = before;
+		t->listed = before;
 	return rc;
 }
 
 void pull_end(struct kvr *kvr, struct transfer *t)
 {
-	bool all = t->cursor.op == t->cursor.n;
-
 	t->sealed = true;
 	t->peer->unlisted--;
-	if (!all && t->posted)
+	if (t->listed < t->n && t->posted)
 		note_list(kvr, t, NULL, 0);
 }
 
@@ -128,7 +125,7 @@ void pull_list(struct kvr *kvr, struct peer *peer)
 	for (; t && peer->unlisted; t = TAILQ_NEXT(t, link)) {
 		if (t->sealed)
 			continue;
-		while (t->cursor.op < t->cursor.n)
+		while (t->listed < t->n)
 			if (peer->bodies >= LISTS_WAIT || list_more(kvr, t))
 				return;
 		pull_end(kvr, t);
@@ -279,8 +276,9 @@ static int decode_list(struct kvr *kvr, struct pull *pull, const uint8_t *at, si
 		request->ops[i] = (struct kvr_op){.local = region, .remote = &pull->source};
 		at = get_op(at, &request->ops[i]);
 	}
-	if ((rc = check_ops(pull, region)))
+	if ((rc = check_ops(pull, region)) || (rc = places_cut(request)))
 		return rc;
+	peer_aim(kvr, pull->source.peer, pull->source.peer->near | pull->source.wire.near);
 	return transfer_fill(request, 0, request->n);
 }
 

@@ -22,6 +22,13 @@
  * its own. At 256 entries an efa endpoint costs half of what it does at its default size. */
 #define PROVIDER_QUEUE 256
 
+/* The topology may be another machine's. */
+static bool has_node(int node)
+{
+	return node >= 0 && numa_available() >= 0 && node <= numa_max_node() &&
+	       numa_bitmask_isbitset(numa_all_nodes_ptr, (unsigned int)node);
+}
+
 /* On the rail's own node where that is known and possible. */
 static void *slab_alloc(size_t bytes, int numa_node)
 {
@@ -29,7 +36,7 @@ static void *slab_alloc(size_t bytes, int numa_node)
 
 	if (slab == MAP_FAILED)
 		return NULL;
-	if (numa_node >= 0 && numa_available() >= 0)
+	if (has_node(numa_node))
 		numa_tonode_memory(slab, bytes, numa_node);
 	return slab;
 }

@@ -116,7 +116,7 @@ static int make_request(struct kvr *kvr, const struct kvr_request *like, struct 
 		memcpy(request->ops, ops, like->n * sizeof(*ops));
 	else if ((rc = group_ops(request, ops, max_index)))
 		goto err_free;
-	if ((rc = prepare(request)))
+	if ((rc = places_cut(request)) || (rc = prepare(request)))
 		goto err_free;
 	*out = request;
 	return 0;

@@ -52,20 +52,6 @@ static bool continues(const struct stripe_cursor *c, const struct kvr_op *op,
 	       op->local == piece->local && op->remote == piece->remote;
 }
 
-bool stripe_next(struct stripe_cursor *c, uint64_t cut, struct stripe_piece *out)
-{
-	const struct kvr_op *op = &c->ops[c->op];
-
-	if (c->op == c->n)
-		return false;
-	begin_piece(c, op, out);
-	do {
-		extend(c, op, cut - out->len, out);
-		op = &c->ops[c->op];
-	} while (out->len < cut && c->op < c->n && continues(c, op, out));
-	return true;
-}
-
 struct stripe_cursor stripe_begin(const struct kvr_op *ops, size_t n)
 {
 	struct stripe_cursor c = {.ops = ops, .n = n};
@@ -77,8 +63,16 @@ struct stripe_cursor stripe_begin(const struct kvr_op *ops, size_t n)
 
 bool stripe_take(struct stripe_cursor *c, const struct stripe_rule *rule, struct stripe_piece *out)
 {
-	if (!stripe_next(c, stripe_cut(c->left, rule->rails, rule->min, rule->max), out))
+	uint64_t cut = stripe_cut(c->left, rule->rails, rule->min, rule->max);
+	const struct kvr_op *op = &c->ops[c->op];
+
+	if (c->op == c->n)
 		return false;
+	begin_piece(c, op, out);
+	do {
+		extend(c, op, cut - out->len, out);
+		op = &c->ops[c->op];
+	} while (out->len < cut && c->op < c->n && continues(c, op, out));
 	c->left -= out->len;
 	return true;
 }

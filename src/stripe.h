@@ -33,9 +33,6 @@ struct stripe_rule {
 /* At the beginning of a batch; whose bytes are fewer than 2^64. */
 struct stripe_cursor stripe_begin(const struct kvr_op *, size_t n);
 
-/* Takes the next piece, of at most `cut` bytes; false at the end. */
-bool stripe_next(struct stripe_cursor *, uint64_t cut, struct stripe_piece *out);
-
 /* Takes the next piece, cut to stripe_cut() of what is left: pieces shrink towards the end, so that
  * rails of any speed end together. False at the end. */
 bool stripe_take(struct stripe_cursor *, const struct stripe_rule *, struct stripe_piece *out);

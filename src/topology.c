@@ -102,6 +102,41 @@ void topology_close(struct topology *t)
 		hwloc_topology_destroy(from_handle(t));
 }
 
+bool topology_is_here(const struct topology *t)
+{
+	return t && hwloc_topology_is_thissystem(from_handle(t));
+}
+
+static uint64_t nodes_of_cpus(hwloc_topology_t t, hwloc_const_cpuset_t cpus)
+{
+	hwloc_obj_t node = NULL;
+	uint64_t bound = 0, all = 0, bit;
+
+	while ((node = hwloc_get_next_obj_by_type(t, HWLOC_OBJ_NUMANODE, node))) {
+		if (node->os_index >= 64 || hwloc_bitmap_iszero(node->cpuset))
+			continue;
+		bit = UINT64_C(1) << node->os_index;
+		all |= bit;
+		if (hwloc_bitmap_intersects(node->cpuset, cpus))
+			bound |= bit;
+	}
+	return bound == all ? 0 : bound;
+}
+
+uint64_t topology_bound_nodes(const struct topology *topology)
+{
+	hwloc_topology_t t = from_handle(topology);
+	hwloc_bitmap_t cpus;
+	uint64_t nodes = 0;
+
+	if (!topology_is_here(topology) || !(cpus = hwloc_bitmap_alloc()))
+		return 0;
+	if (!hwloc_get_cpubind(t, cpus, HWLOC_CPUBIND_THREAD))
+		nodes = nodes_of_cpus(t, cpus);
+	hwloc_bitmap_free(cpus);
+	return nodes;
+}
+
 static hwloc_obj_t find_by_name(hwloc_topology_t t, const char *name)
 {
 	hwloc_obj_t dev = NULL;

@@ -57,17 +57,17 @@ int transfer_fill(struct kvr_request *request, size_t from, size_t to)
 {
 	const struct kvr *kvr = request->kvr;
 	struct transfer *t = &request->transfer[request->transfers++];
-	const struct kvr_op *ops = request->ops + from;
+	struct kvr_op *ops = request->ops + from;
+	const struct stripe_rule rule = {.min = kvr->config.piece_bytes, .max = CONFIG_PIECE_MAX};
+	int rc;
 
 	*t = (struct transfer){
-		.request = request,
-		.peer = ops->remote->peer,
-		.cursor = stripe_begin(ops, to - from),
-		.rule = {.rails = kvr->rail_count,
-	                 .min = kvr->config.piece_bytes,
-	                 .max = CONFIG_PIECE_MAX},
-	};
-	if (stripe_count(ops, to - from, &t->rule, LANE_WINDOW) > LANE_WINDOW) {
+		.request = request, .peer = ops->remote->peer, .ops = ops, .n = to - from};
+	if ((rc = places_sort(ops, t->n, &rule, &t->batch)))
+		return rc;
+	for (unsigned int i = 0; i < t->batch.count; i++)
+		t->batch.part[i].outlook = &t->peer->outlook[i];
+	if (batch_count(&t->batch, LANE_WINDOW) > LANE_WINDOW) {
 		log_error("more than %u pieces for peer %u in one call: nothing was moved; make "
 		          "it several calls, or its runs longer",
 		          LANE_WINDOW, t->peer->index);
@@ -107,7 +107,7 @@ static void finish(struct kvr *kvr, struct transfer *t)
 {
 	struct kvr_request *request = t->request;
 	struct peer *peer = t->peer;
-	const struct kvr_op *op = t->cursor.ops, *end = op + t->cursor.n;
+	const struct kvr_op *op = t->ops, *end = op + t->n;
 
 	enqueue(t, NULL);
 	transfer_leave_repair(t);
@@ -158,7 +158,7 @@ void transfer_seal(struct kvr *kvr, struct transfer *t)
 		return;
 	}
 	t->sealed = true;
-	peer->left -= t->cursor.left;
+	peer->left -= t->batch.left;
 	if (t->request->is_read || !t->posted) {
 		enqueue(t, &peer->draining);
 		return;
@@ -183,9 +183,10 @@ static void note_lost(struct kvr *kvr, struct transfer *t, uint32_t piece)
 static void lose_repairs(struct kvr *kvr, struct transfer *t)
 {
 	struct stripe_piece piece;
+	unsigned int part;
 	uint32_t place;
 
-	while (again_next(&t->again, &t->cursor, &t->rule, &place, &piece)) {
+	while (again_next(&t->again, &t->batch, &place, &part, &piece)) {
 		again_remove(&t->again, place);
 		note_lost(kvr, t, (t->first + place) % LANE_PIECES);
 	}
@@ -219,7 +220,7 @@ static void accept_one(struct kvr *kvr, struct transfer *t)
 		return;
 	}
 	enqueue(t, &t->peer->posting);
-	t->peer->left += t->cursor.left;
+	t->peer->left += t->batch.left;
 }
 
 /* The last transfer that finishes at once takes the request along. */

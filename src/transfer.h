@@ -13,7 +13,6 @@
 #define KVR_TRANSFER_H
 
 #include "again.h"
-#include "stripe.h"
 #include <ck_stack.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -31,8 +30,9 @@ struct transfer {
 	struct peer *peer;
 	struct transfer_queue *queue; /* the peer's, that it is in */
 	TAILQ_ENTRY(transfer) link;
-	struct stripe_cursor cursor;
-	struct stripe_rule rule;
+	struct kvr_op *ops;
+	size_t n, listed; /* listed: where the target reads them, told to it */
+	struct batch batch;
 	uint32_t first;     /* writes: number of the first piece */
 	uint32_t posted;    /* pieces */
 	uint32_t in_flight; /* attempts at them that are not safe, see failover.h */
@@ -71,8 +71,8 @@ struct kvr_request {
 
 void transfer_submit(struct kvr *, struct kvr_request *); /* from any thread */
 
-/* Fills the request's next transfer for its ops [from, to), which are all one peer's. -E2BIG: more
- * pieces than can be told apart. */
+/* Fills the request's next transfer for its ops [from, to), which are all one peer's, and may put
+ * them into another order. -E2BIG: more pieces than can be told apart. -ENOMEM. */
 int transfer_fill(struct kvr_request *, size_t from, size_t to);
 
 /* Its regions and remotes are in use until it is finished. */

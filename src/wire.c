@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * What ranks tell each other, as bytes: addresses, region descriptors and control messages. */
 #include "wire.h"
+#include "affinity.h"
 #include <errno.h>
 #include <string.h>
 #include <xxhash.h>
@@ -158,6 +159,8 @@ ssize_t wire_address_encode(const struct wire_address *in, void *buf, size_t len
 	put_text(&w, in->provider);
 	put_text(&w, in->host);
 	put_text(&w, in->failure);
+	put_number(&w, in->machine, 8);
+	put_number(&w, in->near, 4);
 	put_number(&w, in->rails, 4);
 	for (uint32_t i = 0; i < in->rails; i++) {
 		put_number(&w, in->rail[i].epoch, 4);
@@ -195,9 +198,11 @@ int wire_address_decode(const void *buf, size_t len, struct wire_address *out, u
 	get_text(&r, out->provider, sizeof(out->provider));
 	get_text(&r, out->host, sizeof(out->host));
 	get_text(&r, out->failure, sizeof(out->failure));
+	out->machine = get_number(&r, 8);
+	out->near = get_number(&r, 4);
 	out->rails = get_number(&r, 4);
 	if (r.underflow || out->status > 0 || out->rails > KVR_MAX_RAILS ||
-	    (!out->status && !out->rails))
+	    (!out->status && !out->rails) || out->near & ~rails_first(out->rails))
 		return -EBADMSG;
 	for (uint32_t i = 0; i < out->rails; i++)
 		if (!get_endpoint(&r, &out->rail[i]))
@@ -215,6 +220,7 @@ ssize_t wire_region_encode(const struct wire_region *in, void *buf, size_t len)
 	put_number(&w, in->base, 8);
 	put_number(&w, in->counters, 4);
 	put_number(&w, in->rails, 4);
+	put_number(&w, in->near, 4);
 	for (uint32_t i = 0; i < in->rails; i++)
 		put_number(&w, in->key[i], 8);
 	return seal_end(&w, buf, MAGIC_REGION);
@@ -234,8 +240,9 @@ int wire_region_decode(const void *buf, size_t len, struct wire_region *out, uin
 	out->base = get_number(&r, 8);
 	out->counters = get_number(&r, 4);
 	out->rails = get_number(&r, 4);
-	if (r.underflow || !out->rails || out->rails > KVR_MAX_RAILS || !out->len ||
-	    out->base + out->len < out->base)
+	out->near = get_number(&r, 4);
+	if (r.underflow || !out->rails || out->rails > KVR_MAX_RAILS || !out->len || !out->near ||
+	    out->near & ~rails_first(out->rails) || out->base + out->len < out->base)
 		return -EBADMSG;
 	for (uint32_t i = 0; i < out->rails; i++)
 		out->key[i] = get_number(&r, 8);

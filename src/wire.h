@@ -8,7 +8,7 @@
 #include "fabric.h"
 #include <kvrail.h>
 
-#define WIRE_VERSION     3    /* raise with any change to a format or to the protocol */
+#define WIRE_VERSION     4    /* raise with any change to a format or to the protocol */
 #define WIRE_MESSAGE_MAX 4096 /* a control message with its body */
 #define WIRE_HEADER      56   /* of it, before the body */
 
@@ -19,6 +19,8 @@ struct wire_address {
 	char provider[32];
 	char host[64];
 	char failure[FABRIC_WHY];
+	uint64_t machine; /* the same for ranks that share one */
+	uint32_t near;    /* its rails that are near to where it is bound, as bits; 0: it is not */
 	uint32_t rails;
 	struct wire_endpoint {
 		uint32_t epoch; /* how often the address has changed */
@@ -35,6 +37,7 @@ struct wire_region {
 	uint64_t base;     /* what a peer adds an offset to: an address, or 0 */
 	uint32_t counters; /* the owner has */
 	uint32_t rails;
+	uint32_t near; /* those that are near to some of it, as bits */
 	uint64_t key[KVR_MAX_RAILS];
 };
 

@@ -8,7 +8,7 @@ set -eu
 kvrail=$(cd "$1" && pwd)/kvrail
 fake_cuda=$(cd "$1" && pwd)/tests/fake_cuda
 # Standard error in English.
-LC_ALL=C KVR_PROVIDER=net KVR_RAILS=lo
+LC_ALL=C KVR_PROVIDER=net KVR_RAILS=
 export LC_ALL KVR_PROVIDER KVR_RAILS
 unset HWLOC_XMLFILE
 cd "$(dirname -- "$0")/topology"
@@ -114,6 +114,29 @@ says "it takes I/N" 2 --memory gpu:0 --rank -1/2
 says "No such file or directory" 1 -t one-node.xml --svg "$scratch/no/picture.svg"
 echo '{"cpu:0": [{"distance": "close", "rails": ["ens5"]}]}' >"$scratch/wrong.json"
 says "cpu:0[0].distance is none of" 2 -t one-node.xml --mapping "$scratch/wrong.json"
+
+# Rails by name and by exclusion, and a mapping by the environment.
+cat >"$scratch/excluded" <<'END_OF_ORDER'
+two-nodes.xml: 2 NUMA nodes, 0 GPUs, 2 rails
+
+    rail             when  why
+1   rdmap17s0        near  same NUMA node
+2   rdmap161s28      far   another NUMA node
+END_OF_ORDER
+for KVR_RAILS in '^rdmap162*' 'rdmap17s0,rdmap161*'; do
+	same "$scratch/excluded" -t two-nodes.xml --memory cpu:0
+done
+KVR_RAILS=eth7
+says 'KVR_RAILS "eth7" leaves none of the 3 rails' 2 -t two-nodes.xml
+KVR_RAILS=
+KVR_MAPPING=$scratch/changed.json
+export KVR_MAPPING
+same "$scratch/changed" -t two-nodes.xml --memory cpu:2
+KVR_MAPPING=$scratch/wrong.json
+says "KVR_MAPPING $scratch/wrong.json: cpu:0[0].distance is none of" 2 -t one-node.xml
+same "$scratch/changed" -t two-nodes.xml --memory cpu:2 --mapping "$scratch/changed.json"
+unset KVR_MAPPING
+KVR_RAILS=lo
 
 # This machine: what it always said, and then the tree. Its loopback is nowhere.
 says "none of the 1 rails (lo)" 0

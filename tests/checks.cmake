@@ -51,6 +51,9 @@ endif()
 if(TARGET softefa AND TARGET kvrail_program AND NOT KVRAIL_SANITIZE)
 	kvrail_check(softefa_replay softefa 600 sh ${dir}/softefa/test_replay.sh
 		$<TARGET_FILE:softefa> $<TARGET_FILE_DIR:kvrail_program>)
+	kvrail_check(softefa_affinity softefa 600 sh ${dir}/softefa/test_affinity.sh
+		$<TARGET_FILE:softefa> $<TARGET_FILE_DIR:kvrail_program>)
+	set_tests_properties(softefa_affinity PROPERTIES PROCESSORS 2)
 	# On a busy machine a cell or two of about a hundred still fails: until that is understood it runs
 	# on request only. It runs several things at once by itself.
 	option(KVRAIL_MATRIX "Run the matrix of faults and operations with the tests" OFF)

@@ -43,7 +43,8 @@ static void try(const uint8_t *data, size_t size)
 	len = wire_address_encode(&first, buf, sizeof(buf));
 	if (len <= 0 || wire_address_decode(buf, len, &second, &version) ||
 	    first.rails != second.rails || first.status != second.status ||
-	    first.instance != second.instance || strcmp(first.provider, second.provider) ||
+	    first.instance != second.instance || first.machine != second.machine ||
+	    first.near != second.near || strcmp(first.provider, second.provider) ||
 	    strcmp(first.host, second.host) || strcmp(first.failure, second.failure) ||
 	    memcmp(first.rail, second.rail, sizeof(first.rail)))
 		abort();

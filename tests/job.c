@@ -6,10 +6,17 @@
 
 void job_open(struct job *job, const struct kvr_bootstrap *b, size_t bytes)
 {
+	struct kvr *kvr;
+
+	expect_rc(kvr_open(b, NULL, &kvr), 0);
+	job_open_in(job, b, kvr, bytes);
+}
+
+void job_open_in(struct job *job, const struct kvr_bootstrap *b, struct kvr *kvr, size_t bytes)
+{
 	uint8_t mine[KVR_DESCRIPTOR_MAX] = {0}, all[JOB_MAX_RANKS * KVR_DESCRIPTOR_MAX];
 
-	*job = (struct job){.rank = b->rank, .n = b->nranks, .bytes = bytes};
-	expect_rc(kvr_open(b, NULL, &job->kvr), 0);
+	*job = (struct job){.rank = b->rank, .n = b->nranks, .kvr = kvr, .bytes = bytes};
 	job->memory = aligned_alloc(4096, bytes);
 	expect(job->memory);
 	expect_rc(kvr_region_open(job->kvr, job->memory, bytes, KVR_HOST, &job->region), 0);

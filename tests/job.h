@@ -19,6 +19,7 @@ struct job {
 };
 
 void job_open(struct job *, const struct kvr_bootstrap *, size_t bytes);
+void job_open_in(struct job *, const struct kvr_bootstrap *, struct kvr *, size_t bytes);
 void job_close(struct job *);
 void job_barrier(struct job *);
 

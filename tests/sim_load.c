@@ -4,6 +4,7 @@
 #include "context.h"
 #include "sim_check.h"
 #include "sim_faults.h"
+#include "sim_places.h"
 #include "sim_world.h"
 #include <errno.h>
 #include <string.h>
@@ -268,6 +269,8 @@ static void act_on(struct sim_rank *rank, struct load_request *request)
 		close_early(request);
 	else if (what < 60)
 		watch(request);
+	else if (what < 63)
+		places_move(rank);
 }
 
 void load_act(void)

@@ -3,6 +3,7 @@
 #include "sim_ranks.h"
 #include "clock.h"
 #include "context.h"
+#include "sim_places.h"
 #include "sim_world.h"
 #include <errno.h>
 #include <string.h>
@@ -112,10 +113,12 @@ void ranks_open(struct dice *dice)
 	burying = false;
 	ranks_count = 2 + (dice_chance(dice, 50) ? dice_roll(dice, SIM_RANKS - 1) : 0);
 	memset(ranks, 0, sizeof(ranks));
+	places_open();
 	for (unsigned int i = 0; i < ranks_count; i++) {
 		ranks[i].number = i;
 		sim.rails[i] = some_rails(dice);
 		open_context(&ranks[i], dice);
+		places_choose(&ranks[i]);
 		open_regions(&ranks[i]);
 	}
 	for (unsigned int i = 0; i < ranks_count; i++)

@@ -222,27 +222,34 @@ static void rails_left_out(void **state)
 	expect_rails(&a, (unsigned char[]){9, 2}, 2);
 }
 
-/* Its own index where that is near; else the near ones evenly, wherever the target begins. */
+/* Its own index where that is near; else the near ones evenly. */
 static void targets(void **state)
 {
 	int used[KVR_MAX_RAILS] = {0};
-	struct affinity none = {0}, near = order_of(1, -1, 1, 8), far = order_of(5, -1, 5, 8);
+	const uint32_t near = 0x000f, far = 0x0f00, few = 1 << 6 | 1 << 1 | 1 << 5;
 
 	(void)state;
 	for (unsigned int r = 0; r < 4; r++) {
-		assert_int_equal(affinity_target(&near, r), r);
-		assert_int_equal(affinity_target(&far, r), 8 + r);
+		assert_int_equal(affinity_target(near, r), r);
+		assert_int_equal(affinity_target(far, r), 8 + r);
 	}
 	for (unsigned int r = 0; r < 16; r++)
-		used[affinity_target(&far, r)]++;
+		used[affinity_target(far, r)]++;
 	for (unsigned int r = 0; r < 16; r++)
 		assert_int_equal(used[r], r >= 8 && r < 12 ? 4 : 0);
-	assert_int_equal(affinity_target(&none, 0), -1);
-	near = (struct affinity){.rails = 3, .near = 3, .rail = {6, 1, 5}};
-	assert_int_equal(affinity_target(&near, 5), 5);
-	assert_int_equal(affinity_target(&near, 6), 6);
-	assert_int_equal(affinity_target(&near, 7), 5);
-	assert_int_equal(affinity_target(&near, 0), 1);
+	assert_int_equal(affinity_target(few, 5), 5);
+	assert_int_equal(affinity_target(few, 6), 6);
+	assert_int_equal(affinity_target(few, 7), 5);
+	assert_int_equal(affinity_target(few, 0), 1);
+	assert_int_equal(affinity_target(UINT32_MAX, 31), 31);
+}
+
+static void bits(void **state)
+{
+	(void)state;
+	assert_int_equal(rails_first(1), 1);
+	assert_int_equal(rails_first(31), INT32_MAX);
+	assert_int_equal(rails_first(32), UINT32_MAX);
 }
 
 static void words(void **state)
@@ -268,7 +275,8 @@ int main(void)
 		cmocka_unit_test_setup(every_rail_once, set_up),
 		cmocka_unit_test_setup(unknown_memory, set_up),
 		cmocka_unit_test_setup(rails_left_out, set_up),
-		cmocka_unit_test_setup(targets, set_up),
+		cmocka_unit_test(targets),
+		cmocka_unit_test(bits),
 		cmocka_unit_test_setup(words, set_up),
 	};
 

@@ -30,13 +30,19 @@ static const char *random_batch(uint64_t seed)
 	const struct stripe_rule rule = {.rails = 4, .min = 4096, .max = 65536};
 	struct stripe_piece piece[PIECES], found;
 	struct kvr_op ops[] = {some_op(&dice), some_op(&dice), some_op(&dice)};
-	struct stripe_cursor batch = stripe_begin(ops, 3), cursor = batch;
+	const struct rail_set rails = {.near = 15};
+	struct batch batch = {.count = 0}, walk;
 	bool in[PIECES] = {false};
 	struct again again = {0};
 	uint32_t n = 0, place, left = 0;
 	const char *wrong = NULL;
 
-	while (n < PIECES && stripe_take(&cursor, &rule, &piece[n]))
+	unsigned int part[PIECES], found_part;
+
+	batch_add(&batch, ops, 1, &rails, &rule);
+	batch_add(&batch, ops + 1, 2, &rails, &rule);
+	walk = batch;
+	while (n < PIECES && batch_take(&walk, &part[n], &piece[n]))
 		n++;
 	for (int step = 0; !wrong && step < 500; step++) {
 		place = dice_roll(&dice, n);
@@ -45,10 +51,11 @@ static const char *random_batch(uint64_t seed)
 			in[place] = true;
 			if (again_add(&again, place))
 				wrong = "no memory";
-		} else if (again_next(&again, &batch, &rule, &place, &found)) {
+		} else if (again_next(&again, &walk, &place, &found_part, &found)) {
 			if (!in[place])
 				wrong = "a piece that is not in";
-			else if (memcmp(&found, &piece[place], sizeof(found)))
+			else if (memcmp(&found, &piece[place], sizeof(found)) ||
+			         found_part != part[place])
 				wrong = "another piece than the first time";
 			left -= in[place];
 			in[place] = false;

@@ -36,8 +36,9 @@ static const struct number {
 };
 
 static const char *const names[] = {
-	"KVR_PROVIDER",         "KVR_RAILS",    "KVR_PIECE_BYTES",  "KVR_WINDOW_BYTES",
-	"KVR_QUEUE_DEPTH",      "KVR_COUNTERS", "KVR_PEER_TIMEOUT", "KVR_WRITE_MODE",
+	"KVR_PROVIDER",         "KVR_RAILS",        "KVR_MAPPING",
+	"KVR_PIECE_BYTES",      "KVR_WINDOW_BYTES", "KVR_QUEUE_DEPTH",
+	"KVR_COUNTERS",         "KVR_PEER_TIMEOUT", "KVR_WRITE_MODE",
 	"KVR_PROGRESS_THREADS", "KVR_LOG",
 };
 
@@ -256,6 +257,13 @@ static void texts_by_environment_and_option(void **state)
 	config = load(&options);
 	assert_string_equal(config.provider, "tcp;ofi_rxm");
 	assert_string_equal(config.rails, "eth*");
+	assert_string_equal(config.mapping, "");
+	setenv("KVR_MAPPING", "/etc/map.json", 1);
+	config = load(NULL);
+	assert_string_equal(config.mapping, "/etc/map.json");
+	options.mapping = "map.json";
+	config = load(&options);
+	assert_string_equal(config.mapping, "map.json");
 }
 
 /* As long as fits, by either way, and one more. */

@@ -2,6 +2,7 @@
  * Addresses and descriptors: what is encoded comes back, and nothing damaged comes through. Every
  * buffer is allocated to its exact size, so that a sanitizer sees a byte read or written too far.
  */
+#include "affinity.h"
 #include "seeds.h"
 #include "wire.h"
 #include <errno.h>
@@ -64,6 +65,8 @@ static struct wire_address some_address(uint64_t seed, uint32_t rails)
 	some_text(&dice, address.provider, sizeof(address.provider));
 	some_text(&dice, address.host, sizeof(address.host));
 	some_text(&dice, address.failure, sizeof(address.failure));
+	fill(&dice, &address.machine, sizeof(address.machine));
+	address.near = dice_roll(&dice, UINT32_MAX) & rails_first(rails);
 	for (uint32_t i = 0; i < rails; i++) {
 		address.rail[i].len = 1 + dice_roll(&dice, FABRIC_ADDRESS_MAX);
 		fill(&dice, address.rail[i].bytes, address.rail[i].len);
@@ -94,6 +97,8 @@ static struct wire_region some_region(uint64_t seed, uint32_t rails)
 	fill(&dice, &region.instance, sizeof(region.instance));
 	fill(&dice, &region.counters, sizeof(region.counters));
 	fill(&dice, region.key, rails * sizeof(region.key[0]));
+	region.near =
+		1u << dice_roll(&dice, rails) | (dice_roll(&dice, UINT32_MAX) & rails_first(rails));
 	region.len = 1 + dice_roll(&dice, 1ull << (1 + dice_roll(&dice, 48)));
 	region.base = dice_chance(&dice, 50) ? 0 : dice_roll(&dice, UINT64_MAX) >> 2;
 	return region;
@@ -185,6 +190,8 @@ static void addresses_come_back(void **state)
 		assert_string_equal(out.provider, in.provider);
 		assert_string_equal(out.host, in.host);
 		assert_string_equal(out.failure, in.failure);
+		assert_int_equal(out.machine, in.machine);
+		assert_int_equal(out.near, in.near);
 		assert_int_equal(out.rails, in.rails);
 		for (uint32_t i = 0; i < in.rails; i++) {
 			assert_int_equal(out.rail[i].len, in.rail[i].len);
@@ -209,6 +216,7 @@ static void regions_come_back(void **state)
 		assert_int_equal(out.base, in.base);
 		assert_int_equal(out.counters, in.counters);
 		assert_int_equal(out.rails, in.rails);
+		assert_int_equal(out.near, in.near);
 		assert_memory_equal(out.key, in.key, in.rails * sizeof(in.key[0]));
 	}
 }
@@ -379,6 +387,10 @@ static void addresses_of_nobody_are_refused(void **state)
 	address.rail[2].len = 16;
 	memset(address.rail[2].bytes, 0, 16);
 	refuse_address(&address);
+	memset(address.rail[2].bytes, 1, 16);
+	address.near = 1u << 3;
+	refuse_address(&address);
+	address.near = 0;
 	address.rail[2].len = FABRIC_ADDRESS_MAX;
 	memset(address.rail[2].bytes, 0, FABRIC_ADDRESS_MAX);
 	refuse_address(&address);
@@ -406,6 +418,11 @@ static void regions_of_nothing_are_refused(void **state)
 	region.base = UINT64_MAX;
 	refuse_region(&region);
 	region.base = 0;
+	region.near = 0;
+	refuse_region(&region);
+	region.near = 1u << 3;
+	refuse_region(&region);
+	region.near = 1;
 	region.rails = 0;
 	refuse_region(&region);
 }

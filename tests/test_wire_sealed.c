@@ -16,7 +16,7 @@ enum {
 	PROVIDER = SEAL_BYTES + 12,
 	HOST = PROVIDER + 2 + 3,
 	FAILURE = HOST + 2 + 4,
-	RAILS = FAILURE + 2,
+	RAILS = FAILURE + 2 + 8 + 4,
 	FIRST_RAIL = RAILS + 4,
 	ADDRESS_BYTES = FIRST_RAIL + 2 * (4 + 1 + 16),
 };
@@ -24,7 +24,7 @@ enum {
 /* ... and in a descriptor. */
 enum {
 	REGION_RAILS = SEAL_BYTES + 36,
-	REGION_BYTES = REGION_RAILS + 4 + 2 * 8,
+	REGION_BYTES = REGION_RAILS + 4 + 4 + 2 * 8,
 };
 
 static uint8_t bytes[2 * KVR_ADDRESS_MAX];
@@ -43,7 +43,7 @@ static void fresh_address(void)
 
 static void fresh_region(void)
 {
-	struct wire_region region = {.len = 4096, .rails = 2, .key = {1, 2}};
+	struct wire_region region = {.len = 4096, .rails = 2, .near = 3, .key = {1, 2}};
 
 	memset(bytes, 0, sizeof(bytes));
 	assert_int_equal(wire_region_encode(&region, bytes, sizeof(bytes)), REGION_BYTES);
@@ -158,7 +158,7 @@ static void too_many_rails(void **state)
 		assert_int_equal(decode_address(FIRST_RAIL + 21 * (KVR_MAX_RAILS + 1)), -EBADMSG);
 		fresh_region();
 		seal_put(bytes + REGION_RAILS, rails[i]);
-		assert_int_equal(decode_region(REGION_RAILS + 4 + 8 * (KVR_MAX_RAILS + 1)),
+		assert_int_equal(decode_region(REGION_RAILS + 4 + 4 + 8 * (KVR_MAX_RAILS + 1)),
 		                 -EBADMSG);
 	}
 }
@@ -195,11 +195,12 @@ static void claims_below_a_header_count_as_none(void **state)
 static void a_region_looks_like_this(void **state)
 {
 	static const uint8_t wanted[] = {
-		'K', 'V', 'R', 'D', WIRE_VERSION, 0, 0, 0, 64, 0, 0, 0, 0x89, 0x25, 0x0d, 0x23,
+		'K', 'V', 'R', 'D', WIRE_VERSION, 0, 0, 0, 68, 0, 0, 0, 0xef, 0xfd, 0xa1, 0xec,
 	};
 	static const uint8_t body[] = {
-		8, 7, 6, 5, 4, 3, 2, 1, 7, 0, 0, 0, 0, 0, 0, 0, 0,    16,   0, 0, 0, 0, 0, 0,
-		0, 0, 1, 0, 0, 0, 0, 0, 9, 0, 0, 0, 1, 0, 0, 0, 0xef, 0xbe, 0, 0, 0, 0, 0, 0x80,
+		8, 7, 6, 5, 4, 3, 2, 1, 7,    0,    0, 0, 0, 0, 0, 0,    0, 16,
+		0, 0, 0, 0, 0, 0, 0, 0, 1,    0,    0, 0, 0, 0, 9, 0,    0, 0,
+		1, 0, 0, 0, 1, 0, 0, 0, 0xef, 0xbe, 0, 0, 0, 0, 0, 0x80,
 	};
 	struct wire_region region = {.instance = 0x0102030405060708,
 	                             .id = 7,
@@ -207,6 +208,7 @@ static void a_region_looks_like_this(void **state)
 	                             .base = 65536,
 	                             .counters = 9,
 	                             .rails = 1,
+	                             .near = 1,
 	                             .key = {0x800000000000beef}};
 	uint8_t buf[KVR_DESCRIPTOR_MAX];
 

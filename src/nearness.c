@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: MIT
+ * Where this rank's memory and rails are, and what follows for its transfers. */
+#include "nearness.h"
+#include "context.h"
+#include "log.h"
+#include "machine.h"
+#include "mapping.h"
+#include "topology.h"
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+const struct pages_source *nearness_pages = &pages_of_kernel;
+
+void nearness_identify(struct kvr *kvr, const struct fabric_list *list)
+{
+	char id[256] = "";
+
+	/* Hosts of one name, such as containers, do not have the same NIC. */
+	gethostname(id, 128);
+	strcpy(id + strlen(id) + 1, list->offers[0].link);
+	kvr->nearness.machine = XXH64(id, sizeof(id), 0);
+}
+
+/* A file of another machine is the user's to put right; that a laptop's rails are on no bus that
+ * hwloc shows is nobody's. */
+static void warn(const struct machine *machine, bool is_here)
+{
+	char doubts[512];
+
+	machine_doubts(machine, doubts, sizeof(doubts));
+	if (!*doubts)
+		return;
+	if (!is_here)
+		log_warning("topology: %s", doubts);
+	else if (machine->map.nodes > 1)
+		log_info("topology: %s", doubts);
+}
+
+static int read_mapping(struct kvr *kvr, char why[FABRIC_WHY])
+{
+	char text[FABRIC_WHY - 16];
+	int rc;
+
+	if (!*kvr->config.mapping)
+		return 0;
+	rc = mapping_load(kvr->config.mapping, &kvr->nearness.map, text, sizeof(text));
+	if (rc)
+		snprintf(why, FABRIC_WHY, "KVR_MAPPING %s", text);
+	else if (*text)
+		log_warning("KVR_MAPPING %s", text);
+	return rc;
+}
+
+int nearness_survey(struct kvr *kvr, const struct topology *topology, char why[FABRIC_WHY])
+{
+	struct nearness *n = &kvr->nearness;
+	struct machine_rail rails[KVR_MAX_RAILS];
+	struct machine *machine = malloc(sizeof(*machine));
+
+	if (!machine)
+		return -ENOMEM;
+	for (unsigned int r = 0; r < kvr->rail_count; r++) {
+		memcpy(rails[r].name, kvr->rails[r].name, sizeof(rails[r].name));
+		memcpy(rails[r].pci, kvr->rails[r].pci, sizeof(rails[r].pci));
+	}
+	machine_survey(topology, rails, kvr->rail_count, machine);
+	n->map = machine->map;
+	for (unsigned int g = 0; g < n->map.gpus; g++)
+		memcpy(n->gpu_pci[g], machine->gpu[g].pci, sizeof(n->gpu_pci[g]));
+	n->is_here = topology_is_here(topology);
+	n->bound = topology_bound_nodes(topology);
+	if (topology)
+		warn(machine, n->is_here);
+	free(machine);
+	return read_mapping(kvr, why);
+}
+
+static bool has_rails(const struct affinity_map *map, unsigned int node)
+{
+	for (unsigned int r = 0; r < map->rails; r++)
+		if (map->to_node[node][r] <= DISTANCE_NODE)
+			return true;
+	return false;
+}
+
+static uint64_t node_bit(const struct affinity_map *map, unsigned int node)
+{
+	int number = map->node_number[node];
+
+	return number < 64 ? UINT64_C(1) << number : 0;
+}
+
+/* Where a rank is of which nobody knows where: ranks in blocks over the nodes that have rails, or
+ * over all where none has. */
+static uint64_t node_by_turn(const struct affinity_map *map, struct affinity_share share)
+{
+	unsigned int with_rails = 0, turn;
+	bool all;
+
+	if (share.count < 2 || !map->nodes)
+		return 0;
+	for (unsigned int i = 0; i < map->nodes; i++)
+		with_rails += has_rails(map, i);
+	all = !with_rails;
+	turn = (unsigned int)((uint64_t)share.ordinal * (all ? map->nodes : with_rails) /
+	                      share.count);
+	for (unsigned int i = 0; i < map->nodes; i++)
+		if ((all || has_rails(map, i)) && !turn--)
+			return node_bit(map, i);
+	return 0;
+}
+
+/* The next rank of this machine from *rank on; false if there is none. */
+static bool next_here(const struct kvr *kvr, const uint8_t *addresses, struct wire_address *out,
+                      int *rank)
+{
+	uint32_t version;
+
+	for (; *rank < kvr->nranks; ++*rank)
+		if (!wire_address_decode(addresses + (size_t)*rank * KVR_ADDRESS_MAX,
+		                         KVR_ADDRESS_MAX, out, &version) &&
+		    out->machine == kvr->nearness.machine)
+			return true;
+	return false;
+}
+
+/* Rails that are near to some other rank of the machine. */
+static uint32_t near_to_others(const struct kvr *kvr, const uint8_t *addresses,
+                               struct wire_address *scratch)
+{
+	const struct nearness *n = &kvr->nearness;
+	struct affinity_share share = {.count = n->share.count};
+	uint32_t near = 0;
+	uint64_t nodes;
+
+	for (int i = 0; next_here(kvr, addresses, scratch, &i); i++, share.ordinal++) {
+		nodes = node_by_turn(&n->map, share);
+		if (i != kvr->rank)
+			near |= scratch->near ? scratch->near : nearness_of_nodes(n, nodes).near;
+	}
+	return near;
+}
+
+void nearness_join(struct kvr *kvr, const uint8_t *addresses, struct wire_address *scratch)
+{
+	struct nearness *n = &kvr->nearness;
+	struct affinity order;
+
+	n->share = (struct affinity_share){0};
+	for (int i = 0; next_here(kvr, addresses, scratch, &i); i++) {
+		n->share.ordinal += i < kvr->rank;
+		n->share.count++;
+	}
+	n->home = n->bound ? n->bound : node_by_turn(&n->map, n->share);
+	n->near = nearness_of_nodes(n, 0).near;
+	n->spare = rails_first(kvr->rail_count) & ~near_to_others(kvr, addresses, scratch);
+	order = nearness_order(n, -1, 0);
+	kvr->next_rail = order.rail[0];
+	log_info("rank %d is number %u of %u on its machine; %u of %u rails are near to it",
+	         kvr->rank, n->share.ordinal, n->share.count, order.near, order.rails);
+}
+
+/* Appends rails [from, to) of an order, without those that are there. */
+static void append(struct affinity *out, const struct affinity *more, unsigned int from,
+                   unsigned int to)
+{
+	for (unsigned int i = from; i < to; i++) {
+		if (memchr(out->rail, more->rail[i], out->rails))
+			continue;
+		out->rail[out->rails] = more->rail[i];
+		out->distance[out->rails++] = more->distance[i];
+	}
+}
+
+/* Near is what is near to any of the nodes, and far what is so for all. */
+static struct affinity order_of_nodes(const struct nearness *n, uint64_t nodes)
+{
+	struct affinity out = {0}, one;
+
+	for (unsigned int i = 0; i < n->map.nodes; i++) {
+		if (!(nodes & node_bit(&n->map, i)))
+			continue;
+		affinity_order(&n->map, (struct affinity_place){-1, n->map.node_number[i]},
+		               n->share, &one);
+		append(&out, &one, 0, one.near);
+	}
+	out.near = out.rails;
+	for (unsigned int i = 0; i < n->map.nodes; i++) {
+		if (!(nodes & node_bit(&n->map, i)))
+			continue;
+		affinity_order(&n->map, (struct affinity_place){-1, n->map.node_number[i]},
+		               n->share, &one);
+		append(&out, &one, one.near, one.rails);
+	}
+	return out;
+}
+
+struct affinity nearness_order(const struct nearness *n, int gpu, uint64_t nodes)
+{
+	struct affinity out = {0};
+
+	if (gpu < 0)
+		out = order_of_nodes(n, nodes ? nodes : n->home);
+	/* A GPU's, or nothing is known of these nodes. */
+	if (!out.rails)
+		affinity_order(&n->map, (struct affinity_place){gpu, -1}, n->share, &out);
+	return out;
+}
+
+int nearness_gpu(const struct nearness *n, const struct cuda_gpu *gpu)
+{
+	for (int g = 0; gpu->device >= 0 && g < AFFINITY_GPUS; g++)
+		if (*n->gpu_pci[g] && !strcasecmp(n->gpu_pci[g], gpu->pci))
+			return g;
+	return gpu->device;
+}
+
+static struct rail_set set_of(const struct nearness *n, const struct affinity *order)
+{
+	struct rail_set set = {0};
+
+	for (unsigned int i = 0; i < order->rails; i++) {
+		set.any |= UINT32_C(1) << order->rail[i];
+		if (i < order->near)
+			set.near |= UINT32_C(1) << order->rail[i];
+	}
+	set.far = set.any & n->spare & ~set.near;
+	return set;
+}
+
+struct rail_set nearness_of_gpu(const struct nearness *n, int gpu)
+{
+	struct affinity order = nearness_order(n, gpu, 0);
+
+	return set_of(n, &order);
+}
+
+struct rail_set nearness_of_nodes(const struct nearness *n, uint64_t nodes)
+{
+	struct affinity order = nearness_order(n, -1, nodes);
+
+	return set_of(n, &order);
+}
