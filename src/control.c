@@ -120,16 +120,20 @@ bool control_is_said(const struct peer *peer, const struct wire_message *like)
 	return !has_like(&peer->outbox, like) && !has_like(&peer->unacknowledged, like);
 }
 
+static uint32_t sends_allowed(const struct kvr *kvr, const struct peer *peer)
+{
+	return kvr->now - peer->heard_at > SILENT ? 1 : SENDS_TO_ONE;
+}
+
 /* What goes to a silent peer may never end. A host that dies takes many ranks along, which are not
  * to have all places of a rail between them. A message that takes long counts no more: it may have
  * ended, and only its completion got lost. */
 static bool is_full(const struct kvr *kvr, const struct peer *peer, unsigned int r)
 {
 	const struct path *path = &peer->path[r];
-	bool is_silent = kvr->now - peer->heard_at > SILENT;
-	uint32_t most = is_silent ? 1 : SENDS_TO_ONE;
+	uint32_t most = sends_allowed(kvr, peer);
 
-	if (is_silent && rail_is_crowded(&kvr->rails[r]))
+	if (most == 1 && rail_is_crowded(&kvr->rails[r]))
 		return true;
 	return path->fresh_sends >= most &&
 	       rail_sends(&kvr->rails[r], peer, path->turns, kvr->now - STALE) >= most;
@@ -167,7 +171,7 @@ static bool is_bad(const struct kvr *kvr, const struct peer *peer, unsigned int 
 	const struct path *path = &peer->path[r];
 
 	return path->health.out || path->errors + path->missed >= ERRORS_BAD ||
-	       is_full(kvr, peer, r);
+	       path->fresh_sends >= sends_allowed(kvr, peer) || is_full(kvr, peer, r);
 }
 
 /* Near ones first: with efa, it costs each far one 40 MB to know the peer. */
