@@ -109,7 +109,7 @@ struct replay {
 	double busy_since, busy_seconds;
 	double *latencies_ms; /* of `ended` requests, prefill only */
 	uint64_t bytes, verified_bytes, wrong_bytes;
-	uint64_t rail_bytes[KVR_MAX_RAILS]; /* see replay_measure_rails */
+	struct kvr_stats rails[KVR_MAX_RAILS]; /* see replay_measure_rails */
 };
 
 static inline uint32_t replay_prefill_of(const struct replay_options *o, size_t request)
@@ -157,7 +157,7 @@ void replay_teardown(struct replay *);
  * for ranks that are still busy. */
 void replay_meet(struct replay *);
 
-/* To be called twice: rail_bytes is then what each rail has written between. */
+/* To be called twice: `rails` is then what each rail has done between. */
 void replay_measure_rails(struct replay *);
 
 /* Offset of a slot's offer in the mail, on either side: a decode's slots number `counter`. */

@@ -13,7 +13,7 @@ struct result {
 	int64_t rails;
 	struct {
 		char name[32];
-		uint64_t bytes;
+		struct kvr_stats stats;
 	} rail[KVR_MAX_RAILS];
 };
 
@@ -44,7 +44,7 @@ static void make_result(const struct replay *r, struct result *out)
 		if (kvr_rail_get(r->app->kvr, i, &rail))
 			continue;
 		memcpy(out->rail[out->rails].name, rail.name, sizeof(rail.name));
-		out->rail[out->rails++].bytes = r->rail_bytes[i];
+		out->rail[out->rails++].stats = r->rails[i];
 	}
 }
 
@@ -121,16 +121,33 @@ static void add_up(const struct replay *r, struct summary *sum)
 	            (r->input->options.verify != VERIFY_FULL || sum->verified_bytes == sum->bytes);
 }
 
+/* Whichever side moved them: writes that are pulled are read by their target. */
+static uint64_t rail_bytes(const struct result *result, int64_t rail)
+{
+	const struct kvr_stats *stats = &result->rail[rail].stats;
+
+	return stats->bytes_written + stats->bytes_read;
+}
+
+static json_t *rail_json(int rank, const struct result *result, int64_t rail)
+{
+	const struct kvr_stats *stats = &result->rail[rail].stats;
+
+	return json_pack("{si ss sI sI sI sI sI sI}", "rank", rank, "name", result->rail[rail].name,
+	                 "bytes", (json_int_t)rail_bytes(result, rail), "bytes_written",
+	                 (json_int_t)stats->bytes_written, "bytes_read",
+	                 (json_int_t)stats->bytes_read, "errors", (json_int_t)stats->errors,
+	                 "retries", (json_int_t)stats->retries, "resets",
+	                 (json_int_t)stats->resets);
+}
+
 static json_t *rails_json(const struct summary *sum)
 {
 	json_t *rails = json_array();
 
 	for (int rank = 0; rank < sum->replay->app->nranks; rank++)
 		for (int64_t i = 0; i < sum->ranks[rank].rails; i++)
-			json_array_append_new(
-				rails, json_pack("{si ss sI}", "rank", rank, "name",
-			                         sum->ranks[rank].rail[i].name, "bytes",
-			                         (json_int_t)sum->ranks[rank].rail[i].bytes));
+			json_array_append_new(rails, rail_json(rank, &sum->ranks[rank], i));
 	return rails;
 }
 
@@ -155,11 +172,11 @@ static void print_rails(const struct summary *sum)
 
 		/* A prefill rank's rail without bytes is news; decode ranks send little. */
 		for (int64_t i = 0; i < result->rails; i++)
-			if (result->is_prefill || result->rail[i].bytes)
+			if (result->is_prefill || rail_bytes(result, i))
 				printf("%-6d %-8s %-16s %s\n", rank,
 				       result->is_prefill ? "prefill" : "decode",
 				       result->rail[i].name,
-				       human_bytes(result->rail[i].bytes, size));
+				       human_bytes(rail_bytes(result, i), size));
 	}
 }
 

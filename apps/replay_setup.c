@@ -225,11 +225,19 @@ void replay_setup(struct replay *r, struct app *app, const struct replay_input *
 
 void replay_measure_rails(struct replay *r)
 {
-	struct kvr_stats stats = {.size = sizeof(stats)};
+	struct kvr_stats now = {.size = sizeof(now)};
 
 	for (int i = 0; i < kvr_rail_count(r->app->kvr) && i < KVR_MAX_RAILS; i++) {
-		must(r, kvr_stats_get(r->app->kvr, i, &stats), "statistics");
-		r->rail_bytes[i] = stats.bytes_written + stats.bytes_read - r->rail_bytes[i];
+		const struct kvr_stats *before = &r->rails[i];
+
+		must(r, kvr_stats_get(r->app->kvr, i, &now), "statistics");
+		r->rails[i] = (struct kvr_stats){
+			.bytes_written = now.bytes_written - before->bytes_written,
+			.bytes_read = now.bytes_read - before->bytes_read,
+			.errors = now.errors - before->errors,
+			.retries = now.retries - before->retries,
+			.resets = now.resets - before->resets,
+		};
 	}
 }
 
