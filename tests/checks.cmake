@@ -53,6 +53,8 @@ endif()
 if(TARGET softefa AND TARGET kvrail_program AND NOT KVRAIL_SANITIZE)
 	kvrail_check(softefa_shapes softefa 300 sh ${dir}/softefa/shapes.sh
 		$<TARGET_FILE:softefa> $<TARGET_FILE_DIR:kvrail_program> quick)
+	kvrail_check(softefa_soak softefa 300 sh ${dir}/softefa/soak.sh
+		$<TARGET_FILE:softefa> $<TARGET_FILE_DIR:kvrail_program> quick)
 	kvrail_check(softefa_replay softefa 600 sh ${dir}/softefa/test_replay.sh
 		$<TARGET_FILE:softefa> $<TARGET_FILE_DIR:kvrail_program>)
 	# On a busy machine a cell or two of about a hundred still fails: until that is understood it runs

@@ -157,9 +157,9 @@ VERIFIED=$((5 * qwen)) moves 1 16 $qwen 1 1 --verify sample block
 moves 12 3328 384 4 2 --tp-prefill 4 --tp-decode 2 --model heads4.json mixed
 moves 12 3328 384 2 4 --tp-prefill 2 --tp-decode 4 --model heads4.json --block-tokens 16:64 mixed
 # Each of the two heads is kept twice, and comes from the one rank of its stage.
-moves 12 3328 384 4 4 --tp-prefill 2 --pp-prefill 2 --tp-decode 4 --model heads2.json \
+moves 12 3328 384 2 4 --pp-prefill 2 --tp-decode 4 --model heads2.json \
 	--layout nhd:hnd --block-tokens 64:16 mixed
-moves 12 3328 384 4 4 --tp-prefill 4 --tp-decode 2 --model latent.json --layout lbpth:blpht mixed
+moves 12 3328 384 4 2 --tp-prefill 2 --tp-decode 2 --model latent.json --layout lbpth:blpht mixed
 moves 12 3328 384 1 4 --tp-decode 2 --model heads4.json --layerwise mixed
 moves 4 1232 384 3 1 --pp-prefill 3 --model heads4.json --layerwise --compute-ms-per-layer 5 \
 	--limit 4 mixed
