@@ -218,8 +218,8 @@ KVR_API int kvr_request_cancel(struct kvr_request *);
 KVR_API int kvr_request_close(struct kvr_request *);
 
 /* Waits until counter >= at_least. Its value goes to *value (may be NULL), also with an error:
- * -ETIMEDOUT, or -EHOSTUNREACH when a peer that has moved it before is dead, which stays so for
- * this counter, also where other peers move it. */
+ * -ETIMEDOUT, or -EHOSTUNREACH when a peer that has moved it before has died. Of each death the
+ * waits are told once, while others that have moved it live; without them, every time. */
 KVR_API int kvr_counter_wait(struct kvr *, uint32_t counter, uint64_t at_least, int timeout_ms,
                              uint64_t *value);
 

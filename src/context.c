@@ -150,9 +150,7 @@ static int open_local(struct kvr *kvr, const struct kvr_options *options, char w
 		return rc;
 	}
 	kvr->counters = calloc(kvr->config.counters, sizeof(*kvr->counters));
-	kvr->waiting = calloc(kvr->config.counters, sizeof(*kvr->waiting));
-	kvr->orphaned = calloc(kvr->config.counters, sizeof(*kvr->orphaned));
-	if (!kvr->counters || !kvr->waiting || !kvr->orphaned)
+	if (!kvr->counters)
 		return -ENOMEM;
 	if ((rc = kvr->fabric->list(kvr->config.provider, &list, why)))
 		return rc;
@@ -209,9 +207,7 @@ static void destroy_context(struct kvr *kvr)
 	pthread_mutex_destroy(&kvr->engine);
 	free(kvr->peers);
 	free(kvr->rails);
-	free((void *)kvr->counters);
-	free((void *)kvr->waiting);
-	free((void *)kvr->orphaned);
+	free(kvr->counters);
 	free(kvr);
 }
 

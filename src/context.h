@@ -12,6 +12,15 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+/* An arrival counter, and who may yet move it. */
+struct counter {
+	_Atomic uint64_t value;
+	_Atomic uint32_t waiters;
+	_Atomic uint32_t feeders; /* living peers that have moved it */
+	_Atomic uint32_t deaths;  /* of such peers, ever; ... */
+	_Atomic uint32_t told;    /* ... that some wait has told of while others lived */
+};
+
 struct kvr {
 	struct config config;
 	const struct fabric_ops *fabric;
@@ -22,10 +31,8 @@ struct kvr {
 	size_t address_len;
 	unsigned int rail_count;
 	struct rail *rails;
-	_Atomic uint64_t *counters;
-	_Atomic uint32_t *waiting; /* for each counter, those who wait for it; in all of them: */
-	_Atomic uint32_t waiters;
-	_Atomic bool *orphaned;    /* for each counter, whether a peer that moved it is dead */
+	struct counter *counters;
+	_Atomic uint32_t waiters;  /* for all counters */
 	_Atomic uint32_t children; /* regions, remotes and requests that are open */
 	_Atomic uint64_t next_key; /* for providers that make none */
 	_Atomic uint64_t next_region;

@@ -12,7 +12,8 @@
 #define RESEND_DOUBLES 5         /* ... so many times */
 #define ACK_DELAY      (1 * MS)  /* something else may carry it */
 #define PING_INTERVAL  (50 * MS)
-#define SENDS_TO_ONE   8 /* peer, of a rail's 32: one that is silent is not to have all */
+#define SENDS_TO_ONE   8          /* peer, of a rail's 32; ... */
+#define SILENT         (100 * MS) /* ... then 1, and none of the second half */
 #define CUT_OFF        (1000 * MS)
 #define TURN_INTERVAL  (250 * MS)
 #define ERRORS_BAD     3           /* in a row, of a rail that nothing gets through */
@@ -103,6 +104,29 @@ bool control_is_quiet(const struct peer *peer)
 	return TAILQ_EMPTY(&peer->outbox) && TAILQ_EMPTY(&peer->unacknowledged);
 }
 
+static bool has_like(const struct note_queue *queue, const struct wire_message *like)
+{
+	const struct note *note = TAILQ_FIRST(queue);
+
+	while (note && (note->message.type != like->type || note->message.a != like->a))
+		note = TAILQ_NEXT(note, link);
+	return note;
+}
+
+bool control_is_said(const struct peer *peer, const struct wire_message *like)
+{
+	return !has_like(&peer->outbox, like) && !has_like(&peer->unacknowledged, like);
+}
+
+/* What goes to a silent peer may never end. A host that dies takes many ranks along, which are not
+ * to have all places of a rail between them. */
+static bool is_full(const struct kvr *kvr, const struct peer *peer, unsigned int r)
+{
+	if (kvr->now - peer->heard_at <= SILENT)
+		return peer->path[r].fresh_sends >= SENDS_TO_ONE;
+	return peer->path[r].fresh_sends || rail_is_crowded(&kvr->rails[r]);
+}
+
 /* Sends on one rail. An error counts against the rail's path. */
 static int send_on(struct kvr *kvr, struct peer *peer, unsigned int r, struct wire_message *message)
 {
@@ -110,7 +134,7 @@ static int send_on(struct kvr *kvr, struct peer *peer, unsigned int r, struct wi
 	uint64_t to;
 	int rc;
 
-	if (path->fresh_sends >= SENDS_TO_ONE)
+	if (is_full(kvr, peer, r))
 		return -EAGAIN;
 	rc = peer_address(kvr, peer, r, &to);
 	if (rc) {
@@ -130,10 +154,12 @@ static int send_on(struct kvr *kvr, struct peer *peer, unsigned int r, struct wi
 	return rc;
 }
 
-static bool is_bad(const struct path *path)
+static bool is_bad(const struct kvr *kvr, const struct peer *peer, unsigned int r)
 {
+	const struct path *path = &peer->path[r];
+
 	return path->health.out || path->errors + path->missed >= ERRORS_BAD ||
-	       path->fresh_sends >= SENDS_TO_ONE;
+	       is_full(kvr, peer, r);
 }
 
 /* Sends on the first rail that takes it, from `first` on, better ones before bad ones: which one
@@ -146,7 +172,7 @@ static int send_anywhere(struct kvr *kvr, struct peer *peer, unsigned int first,
 
 	for (unsigned int i = 0; i < 2 * n; i++) {
 		r = (first + i) % n;
-		if (is_bad(&peer->path[r]) != (i >= n))
+		if (is_bad(kvr, peer, r) != (i >= n))
 			continue;
 		error = send_on(kvr, peer, r, message);
 		if (!error)
@@ -188,8 +214,7 @@ static void send_note(struct kvr *kvr, struct peer *peer, struct note *note)
 		return;
 	note->rail = r;
 	peer->owes_at = 0;
-	if (!note->tries++)
-		note->sent_at = kvr->now;
+	note->tries++;
 	note->due = kvr->now + (RESEND << doubles);
 }
 
@@ -318,30 +343,20 @@ void control_try(struct kvr *kvr, struct peer *peer, unsigned int r)
 		ping(kvr, peer, r);
 }
 
-/* Since when something is to get to the peer, be it only that we have heard it. */
-static int64_t owing_since(const struct kvr *kvr, const struct peer *peer)
-{
-	const struct note *oldest = TAILQ_FIRST(&peer->unacknowledged);
-	int64_t since = oldest ? oldest->sent_at : kvr->now;
-
-	if (peer->owes_at && peer->owes_at < since)
-		since = peer->owes_at;
-	if (peer->pongs && peer->pongs_at < since)
-		since = peer->pongs_at;
-	return since;
-}
-
-/* Nothing has got there on any path for a second: the rails that are sound, here and there, need
- * not be those that our paths join. */
+/* All paths have been bad for a second: the rails that are sound, here and there, need not be those
+ * that our paths join. What we say may be lost, be it an answer, while we hear the peer well. */
 static void find_way(struct kvr *kvr, struct peer *peer)
 {
-	if (kvr->now < peer->turn_at || kvr->now - owing_since(kvr, peer) < CUT_OFF)
-		return;
-	for (unsigned int r = 0; r < kvr->rail_count; r++)
-		if (!is_bad(&peer->path[r]))
-			return;
-	peer->turn_at = kvr->now + TURN_INTERVAL;
-	turn_all_paths(kvr, peer);
+	bool owing = is_wanted(kvr, peer) || peer->owes_at || peer->pongs;
+
+	for (unsigned int r = 0; r < kvr->rail_count && owing; r++)
+		owing = is_bad(kvr, peer, r);
+	if (!owing) {
+		peer->good_at = kvr->now;
+	} else if (kvr->now - peer->good_at > CUT_OFF && kvr->now >= peer->turn_at) {
+		peer->turn_at = kvr->now + TURN_INTERVAL;
+		turn_all_paths(kvr, peer);
+	}
 }
 
 static int check_alive(struct kvr *kvr, struct peer *peer)
@@ -393,8 +408,6 @@ static void on_ping(struct kvr *kvr, struct peer *peer, const struct wire_messag
 	                                        .body = message->body,
 	                                        .body_len = message->body_len});
 	peer->there[message->a].pinged = message->b;
-	if (!peer->pongs)
-		peer->pongs_at = kvr->now;
 	peer->pongs |= 1u << message->a;
 	peer_activate(kvr, peer);
 }
@@ -427,9 +440,16 @@ bool control_receive(struct kvr *kvr, struct peer *peer, const struct wire_messa
 
 void control_on_reset(struct peer *peer, unsigned int r)
 {
-	peer->sends_in_flight -= peer->path[r].sends;
-	peer->path[r].sends = peer->path[r].fresh_sends = 0;
-	peer->path[r].address = PEER_NOT_INSERTED;
+	struct path *path = &peer->path[r];
+
+	peer->sends_in_flight -= path->sends;
+	path->missed += path->fresh_sends;
+	path->sends = 0;
+	path->address = PEER_NOT_INSERTED;
+	/* It may be the peer's rail that takes nothing, and would stop the new endpoint as well. */
+	if (path->fresh_sends)
+		turn_path(path, (path->there + 1) % peer->rails);
+	path->fresh_sends = 0;
 }
 
 void control_on_sent(struct kvr *kvr, const struct flight *flight, unsigned int r, int error)

@@ -38,8 +38,9 @@ void control_on_reset(struct peer *, unsigned int r);
 /* A send on rail r has ended. */
 void control_on_sent(struct kvr *, const struct flight *, unsigned int r, int error);
 
-/* Whether all messages have been acknowledged. */
+/* Whether all messages have been acknowledged; all with this type and `a`. */
 bool control_is_quiet(const struct peer *);
+bool control_is_said(const struct peer *, const struct wire_message *like);
 
 /* Nothing is wanted from the peer, or owed to it. */
 bool control_is_idle(const struct kvr *, const struct peer *);

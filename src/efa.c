@@ -41,28 +41,31 @@ static int device_reads(const struct calls *calls, struct ibv_device *device)
 	return rc ? -1 : !!(attr.device_caps & EFADV_DEVICE_ATTR_CAPS_RDMA_READ);
 }
 
-bool efa_devices_read(void)
+struct efa_devices efa_devices(void)
 {
+	struct efa_devices found = {0};
 	struct ibv_device **list;
 	struct calls calls;
-	int n = 0, reads, found = 0, without = 0;
+	unsigned int reading = 0;
+	int n = 0, reads;
 
 	if (!find_calls(&calls) || !(list = calls.get_device_list(&n)))
-		return false;
+		return found;
 	for (int i = 0; i < n; i++) {
 		reads = device_reads(&calls, list[i]);
-		found += reads >= 0;
-		without += reads == 0;
+		found.count += reads >= 0;
+		reading += reads == 1;
 	}
 	calls.free_device_list(list);
-	return found && !without;
+	found.all_read = found.count && reading == found.count;
+	return found;
 }
 
 #else
 
-bool efa_devices_read(void)
+struct efa_devices efa_devices(void)
 {
-	return false;
+	return (struct efa_devices){0};
 }
 
 #endif

@@ -5,8 +5,12 @@
 
 #include <stdbool.h>
 
-/* Whether there are EFA devices, and all of them can read from a peer's memory by themselves.
- * Asks libefa, if libfabric has brought it along. */
-bool efa_devices_read(void);
+struct efa_devices {
+	unsigned int count;
+	bool all_read; /* from a peer's memory by themselves; false if there are none */
+};
+
+/* Asks libefa, if libfabric has brought it along. */
+struct efa_devices efa_devices(void);
 
 #endif

@@ -107,7 +107,7 @@ static bool nic_prefers_reads(const struct fabric_nic *nic)
 	       !fi_getopt(&nic->ep->fid, FI_OPT_ENDPOINT, FI_OPT_EFA_EMULATED_READ, &reads, &len) &&
 	       writes && !reads;
 #else
-	return is_efa(nic) && efa_devices_read();
+	return is_efa(nic) && efa_devices().all_read;
 #endif
 }
 

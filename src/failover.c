@@ -14,7 +14,9 @@
 #define DRAIN          (100 * MS) /* for pieces of others */
 #define BLOCKED        (200 * MS)
 #define SPREAD         (50 * MS)
+#define SPREAD_ALONE   (400 * MS)
 #define STUCK          (50 * MS) /* the provider may still be done with them by itself */
+#define SETTLED        (1000 * MS) /* twice that at most: until the next rail is reset, all the same */
 
 static bool is_live(const struct flight *f)
 {
@@ -301,6 +303,7 @@ static void reset(struct kvr *kvr, struct rail *rail)
 
 	rail->drain_at = 0;
 	rail->stats.resets++;
+	rail->reset_at = kvr->now;
 	for (uint32_t i = 0; i < kvr->peer_count; i++)
 		if (kvr->peers[i] && kvr->peers[i]->path)
 			control_on_reset(kvr->peers[i], r);
@@ -330,20 +333,54 @@ static void settle_dead(struct kvr *kvr, struct rail *rail)
 			settle(kvr, rail, f);
 }
 
-/* From when on a rail may be reset. When a peer dies, or falls silent, all who talked to it have
- * the same reason to reset in the same moment; and two ranks that do, each by its last rail, lose
- * each other, as neither hears of the other's new address. So each rail has a moment of its own. */
-static int64_t own_moment(const struct kvr *kvr, const struct rail *rail)
+/* When a peer dies, or falls silent, all who talked to it have the same reason to reset in the same
+ * moment; and two ranks that do, each by its last rail, lose each other, as neither hears of the
+ * other's new address. So each rail has a moment of its own: up to `most` ns from now, as if by
+ * chance. */
+static int64_t own_span(const struct kvr *kvr, const struct rail *rail, int64_t most)
 {
 	uint64_t which[] = {kvr->instance, rail->index, rail->endpoint.epoch};
 
-	return kvr->now + XXH64(which, sizeof(which), 0) % SPREAD;
+	return (int64_t)(XXH64(which, sizeof(which), 0) % (uint64_t)most);
+}
+
+/* By its only rail a rank is found by nobody who resets in the same moment. */
+static int64_t spread(const struct kvr *kvr)
+{
+	return kvr->rail_count == 1 ? SPREAD_ALONE : SPREAD;
+}
+
+/* Whether some peer may not know the rail's address yet. One may be silent, or as stuck as we are:
+ * after a while that does not count. */
+static bool is_news(const struct kvr *kvr, const struct rail *rail)
+{
+	const struct wire_message news = {.type = WIRE_RAIL, .a = rail->index};
+	const struct peer *peer;
+
+	if (!rail->reset_at || kvr->now - rail->reset_at > SETTLED + own_span(kvr, rail, SETTLED))
+		return false;
+	for (uint32_t i = 0; i < kvr->peer_count; i++) {
+		peer = kvr->peers[i];
+		if (peer && peer->state != PEER_DEAD && !control_is_said(peer, &news))
+			return true;
+	}
+	return false;
+}
+
+/* Nor are more than half of the rails reset before the peers have heard of them. */
+static bool may_reset(const struct kvr *kvr)
+{
+	unsigned int news = 0;
+
+	for (unsigned int r = 0; r < kvr->rail_count; r++)
+		news += is_news(kvr, &kvr->rails[r]);
+	return 2 * news < kvr->rail_count;
 }
 
 static void drain(struct kvr *kvr, struct rail *rail)
 {
 	if (!rail->drain_at)
-		rail->drain_at = own_moment(kvr, rail);
+		rail->drain_at = kvr->now + own_span(kvr, rail, spread(kvr));
 }
 
 /* When nothing but what was given up is in flight, and stays so; or when a peer died, as soon as
@@ -360,12 +397,12 @@ static void check_stuck(struct kvr *kvr, struct rail *rail)
 	if (rail_blocked_for(rail, kvr->now) > BLOCKED)
 		drain(kvr, rail);
 	if (rail->drain_at && kvr->now >= rail->drain_at &&
-	    (!live || kvr->now - rail->drain_at > DRAIN)) {
+	    (!live || kvr->now - rail->drain_at > DRAIN) && may_reset(kvr)) {
 		reset(kvr, rail);
 	} else if (!live && rail->condemned) {
 		if (!rail->stuck_at)
-			rail->stuck_at = own_moment(kvr, rail);
-		else if (kvr->now - rail->stuck_at > STUCK)
+			rail->stuck_at = kvr->now + own_span(kvr, rail, spread(kvr));
+		else if (kvr->now - rail->stuck_at > STUCK && may_reset(kvr))
 			reset(kvr, rail);
 	}
 }

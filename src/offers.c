@@ -46,12 +46,26 @@ static struct fi_info *make_hints(const char *provider)
 	return hints;
 }
 
-/* Up to 1.17 the efa provider leaves the device's own reads unused on p4d unless told, in the
- * environment of the first fi_getinfo; told so where the device cannot, it ends the process. */
-static void prepare_environment(void)
+/* What libfabric up to 1.17 has to be told of efa in the environment, before the first fi_getinfo.
+ * What is set already stays as it is. */
+static void prepare_environment(const char *provider)
 {
-	if (FI_VERSION_LT(fi_version(), FI_VERSION(1, 18)) && efa_devices_read())
+	struct efa_devices efa;
+
+	if (FI_VERSION_GE(fi_version(), FI_VERSION(1, 18)))
+		return;
+	efa = efa_devices();
+	/* p4d's own reads are not used unless told; told so where the device cannot, efa ends the
+	 * process. */
+	if (efa.all_read)
 		setenv("FI_EFA_USE_DEVICE_RDMA", "1", 0);
+	if (!efa.count || (*provider && strcmp(provider, "efa") != 0))
+		return;
+	/* Receives are always posted here: 9 MB an endpoint for messages that have none. */
+	setenv("FI_EFA_RX_COPY_UNEXP", "0", 0);
+	/* Nor does a byte take the shared-memory path, whose endpoints take another 6 MB each. */
+	setenv("FI_SHM_TX_SIZE", "16", 0);
+	setenv("FI_SHM_RX_SIZE", "16", 0);
 }
 
 static bool is_spare(const char *interface)
@@ -145,7 +159,7 @@ int offers_list(const char *provider, struct fabric_list *out, char why[FABRIC_W
 	char layered[64];
 	int rc;
 
-	prepare_environment();
+	prepare_environment(provider);
 	if (!*provider) {
 		for (size_t i = 0; i < sizeof(order) / sizeof(order[0]); i++)
 			if (!list_one(order[i], out))

@@ -4,7 +4,8 @@
  * Nobody measures in advance: what was completed, over the time in which something was in flight,
  * is a rail's rate. While much is left every rail takes a piece whenever it has room, so that a
  * fast one carries more. Towards the end a rail takes one only if it would finish it no later than
- * the others would finish all that is left: a slow rail never holds the tail. */
+ * the others would finish all that is left of the batch: a slow rail never holds its tail, whatever
+ * comes behind it. */
 #ifndef KVR_PACE_H
 #define KVR_PACE_H
 

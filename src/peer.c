@@ -73,6 +73,19 @@ struct peer *peer_add(struct kvr *kvr, const void *address, size_t len, uint64_t
 	return peer;
 }
 
+/* It will move no counter any more; whoever waits for one may wait for ever: see has_counted(). */
+static void stop_feeding(struct kvr *kvr, struct peer *peer, bool is_death)
+{
+	for (uint32_t c = 0; peer->fed && c < kvr->config.counters; c++) {
+		if (!(peer->fed[c / 64] >> c % 64 & 1))
+			continue;
+		kvr->counters[c].feeders--;
+		kvr->counters[c].deaths += is_death;
+	}
+	free(peer->fed);
+	peer->fed = NULL;
+}
+
 void peer_free(struct kvr *kvr, struct peer *peer)
 {
 	control_drop(kvr, peer);
@@ -88,8 +101,8 @@ void peer_free(struct kvr *kvr, struct peer *peer)
 	}
 	for (unsigned int r = 0; r < kvr->rail_count; r++)
 		rail_forget(&kvr->rails[r], peer);
+	stop_feeding(kvr, peer, false);
 	kvr->peers[peer->index] = NULL;
-	free(peer->fed);
 	free(peer->path);
 	free(peer->there);
 	free(peer->pace);
@@ -292,14 +305,6 @@ bool peer_is_over(const struct kvr *kvr, const struct peer *peer)
 	       kvr->now - peer->heard_at > LINGER;
 }
 
-/* Whoever waits for its counters may wait for ever: see has_counted(). */
-static void orphan_counters(struct kvr *kvr, const struct peer *peer)
-{
-	for (uint32_t c = 0; peer->fed && c < kvr->config.counters; c++)
-		if (peer->fed[c / 64] >> c % 64 & 1)
-			kvr->orphaned[c] = true;
-}
-
 void peer_die(struct kvr *kvr, struct peer *peer, const struct rail *rail, int error)
 {
 	char name[96];
@@ -313,22 +318,31 @@ void peer_die(struct kvr *kvr, struct peer *peer, const struct rail *rail, int e
 		peer->path[r].health.out = false;
 	}
 	/* One that has said BYE may be gone before our answer got there. */
+	stop_feeding(kvr, peer, !peer->bye_received);
 	if (peer->bye_received)
 		return;
-	orphan_counters(kvr, peer);
 	log_error("rail %s: %s does not answer: %s; its transfers end with an error", rail->name,
 	          peer_name(peer, name), kvr_strerror(error));
+}
+
+static void remember_feeder(struct kvr *kvr, struct peer *peer, uint32_t counter)
+{
+	uint64_t bit = 1ull << counter % 64;
+
+	if (!peer->fed)
+		peer->fed = calloc((kvr->config.counters + 63) / 64, sizeof(*peer->fed));
+	if (!peer->fed || peer->fed[counter / 64] & bit)
+		return;
+	peer->fed[counter / 64] |= bit;
+	kvr->counters[counter].feeders++;
 }
 
 int peer_count(struct kvr *kvr, struct peer *peer, uint32_t counter)
 {
 	if (counter >= kvr->config.counters)
 		return -EINVAL;
-	if (!peer->fed)
-		peer->fed = calloc((kvr->config.counters + 63) / 64, sizeof(*peer->fed));
-	if (peer->fed)
-		peer->fed[counter / 64] |= 1ull << counter % 64;
-	atomic_fetch_add_explicit(&kvr->counters[counter], 1, memory_order_release);
+	remember_feeder(kvr, peer, counter);
+	atomic_fetch_add_explicit(&kvr->counters[counter].value, 1, memory_order_release);
 	return 0;
 }
 
@@ -338,7 +352,7 @@ bool peer_is_awaited(const struct kvr *kvr, const struct peer *peer)
 		return false;
 	for (uint32_t i = 0; i < (kvr->config.counters + 63) / 64; i++)
 		for (uint64_t bits = peer->fed[i]; bits; bits &= bits - 1)
-			if (kvr->waiting[64 * i + __builtin_ctzll(bits)])
+			if (kvr->counters[64 * i + __builtin_ctzll(bits)].waiters)
 				return true;
 	return false;
 }

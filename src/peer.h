@@ -28,7 +28,6 @@ struct note {
 	TAILQ_ENTRY(note) link;
 	struct wire_message message;
 	uint32_t tries;
-	int64_t sent_at;   /* ns; the first time */
 	int64_t due;       /* ns; when it is sent again */
 	unsigned int rail; /* that it went over */
 	void *copy;        /* of its body, where it is the note's own */
@@ -86,11 +85,11 @@ struct peer {
 	uint32_t sends_in_flight, bodies;         /* bodies: of notes in both */
 	int64_t owes_at;                          /* ns; when to acknowledge; 0: nothing */
 	uint32_t pongs;                           /* owed to its rails, as bits */
-	int64_t pongs_at;                         /* ns; since when */
 	int64_t heard_at;                         /* ns; or when we began to wait for something */
 	int64_t ping_at;                          /* ns; the next one ... */
 	unsigned int ping_rail;                   /* ... and where */
-	int64_t turn_at; /* ns; when all paths may turn again, where none of them gets there */
+	int64_t good_at; /* ns; when some path was not bad, or nothing was wanted or owed */
+	int64_t turn_at; /* ns; when all paths may turn again */
 	uint64_t *fed;   /* a bit for each counter that it has moved */
 
 	struct transfer_queue repair;   /* those with pieces to post again; in another queue, too */

@@ -89,7 +89,7 @@ static int post_piece(struct kvr *kvr, struct transfer *t, struct rail *rail)
 	int rc;
 
 	if (!choose_piece(t, &ahead, &place, &piece) ||
-	    !pace_takes(look(kvr, peer), r, piece.len, peer->left + (again ? piece.len : 0)))
+	    !pace_takes(look(kvr, peer), r, piece.len, t->cursor.left + (again ? piece.len : 0)))
 		return -EAGAIN;
 	rc = start_piece(kvr, t, rail, place, &piece);
 	if (rc == -EAGAIN && !peer->pace[r].in_flight)

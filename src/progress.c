@@ -11,15 +11,18 @@
 #include <errno.h>
 
 #define WATCH_INTERVAL (50 * 1000 * 1000) /* ns */
-#define MAX_STEP       (10 * 1000 * 1000) /* ns that a pass may last, as the engine sees it */
+#define MAX_STEP       (50 * 1000 * 1000) /* ns that a pass may last, as the engine sees it */
 #define WANT_MAX       ((WIRE_MESSAGE_MAX - WIRE_HEADER) / 4)
 #define RENEW_POLLS    100
-#define EVENTS         64           /* per poll of a rail */
-#define IDLE_SPIN      16           /* passes before the core is given away */
-#define IDLE_NAP       (500 * 1000) /* ns of idling before it sleeps, shorter first ... */
-#define NAP            (20 * 1000)
-#define IDLE_LONG      (1000 * 1000 * 1000) /* ... then longer */
-#define NAP_LONG       (1000 * 1000)
+#define EVENTS         64 /* per poll of a rail */
+
+/* Who waits and has nothing to do first spins, then gives the core away, then sleeps, then longer.
+ * A peer may read here unseen: it sends a PING in half of IDLE_NAP. All in ns. */
+#define IDLE_SPIN 16 /* passes */
+#define IDLE_NAP  (100 * 1000 * 1000)
+#define NAP       (20 * 1000)
+#define IDLE_LONG (1000 * 1000 * 1000)
+#define NAP_LONG  (1000 * 1000)
 
 static void peer_failed(struct kvr *kvr, struct peer *peer, const struct rail *rail, int error)
 {

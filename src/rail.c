@@ -317,6 +317,11 @@ int64_t rail_blocked_for(const struct rail *rail, int64_t now)
 	return longest;
 }
 
+bool rail_is_crowded(const struct rail *rail)
+{
+	return rail->sends_in_flight > SENDS / 2;
+}
+
 int rail_poll(struct rail *rail, struct fabric_event *events, int max)
 {
 	if (!SLIST_EMPTY(&rail->receives))

@@ -57,6 +57,7 @@ struct rail {
 	bool shut_waits;    /* see fabric_ops.shut_waits */
 	/* ns; since when the provider takes no message, and when it last said so; 0: not so */
 	int64_t refused_at, refused_last;
+	int64_t reset_at; /* ns; when it got its endpoint, if that is not the first one; 0: it is */
 	int64_t drain_at; /* ns; takes no more, and is to be reset from then on; 0: not so */
 	int64_t stuck_at; /* ns; since when, or a bit later, only condemned ones are; 0: not so */
 	uint64_t window, bytes_in_flight;
@@ -109,6 +110,9 @@ int rail_greet(struct rail *, struct fabric_rma *, struct peer *, struct flight 
 
 /* How long no message has been able to go, in ns. */
 int64_t rail_blocked_for(const struct rail *, int64_t now);
+
+/* Whether more than half of its places for messages are taken. */
+bool rail_is_crowded(const struct rail *);
 
 /* Polls; a count of events. Their flights are still out of the free lists: rail_release gives
  * each back once it has been looked at. */

@@ -196,8 +196,8 @@ int kvr_request_close(struct kvr_request *request)
 }
 
 struct counter_wait {
-	_Atomic uint64_t *counter;
-	_Atomic bool *orphaned;
+	struct counter *counter;
+	uint32_t told;
 	uint64_t at_least, value;
 };
 
@@ -205,8 +205,18 @@ static bool has_counted(void *arg)
 {
 	struct counter_wait *c = arg;
 
-	c->value = atomic_load_explicit(c->counter, memory_order_acquire);
-	return c->value >= c->at_least || *c->orphaned;
+	c->value = atomic_load_explicit(&c->counter->value, memory_order_acquire);
+	return c->value >= c->at_least || c->counter->deaths != c->told;
+}
+
+/* Each death is told of once, as the others may go on; but to all who wait just then. */
+static int tell_of_death(struct counter *counter)
+{
+	uint32_t deaths = counter->deaths;
+
+	if (counter->feeders)
+		counter->told = deaths;
+	return -EHOSTUNREACH;
 }
 
 int kvr_counter_wait(struct kvr *kvr, uint32_t counter, uint64_t at_least, int timeout_ms,
@@ -222,14 +232,14 @@ int kvr_counter_wait(struct kvr *kvr, uint32_t counter, uint64_t at_least, int t
 		return -EINVAL;
 	}
 	c.counter = &kvr->counters[counter];
-	c.orphaned = &kvr->orphaned[counter];
-	kvr->waiting[counter]++;
+	c.told = c.counter->told;
+	c.counter->waiters++;
 	kvr->waiters++;
 	rc = has_counted(&c) ? 0 : progress_until(kvr, &wait);
-	kvr->waiting[counter]--;
+	c.counter->waiters--;
 	kvr->waiters--;
 	if (!rc && c.value < at_least)
-		rc = -EHOSTUNREACH;
+		rc = tell_of_death(c.counter);
 	if (value)
 		*value = c.value;
 	return rc;

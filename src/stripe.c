@@ -99,7 +99,7 @@ uint64_t stripe_cut(uint64_t left, unsigned int rails, uint64_t min, uint64_t ma
 {
 	uint64_t cut = left / (rails * PIECES_PER_RAIL);
 
-	if (cut >= max)
+	if (cut >= max || rails == 1)
 		return max;
 	cut = (cut + CUT_UNIT - 1) / CUT_UNIT * CUT_UNIT;
 	return cut < min ? min : cut > max ? max : cut;

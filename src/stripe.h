@@ -44,7 +44,8 @@ bool stripe_take(struct stripe_cursor *, const struct stripe_rule *, struct stri
 uint64_t stripe_count(const struct kvr_op *, size_t n, const struct stripe_rule *, uint64_t max);
 
 /* The size to cut what is left of a batch to: small enough that every one of `rails` gets several,
- * at least `min`, at most `max`, a multiple of 4 KiB. */
+ * at least `min`, at most `max`, a multiple of 4 KiB. One rail alone has nobody to end together
+ * with: `max`. */
 uint64_t stripe_cut(uint64_t left, unsigned int rails, uint64_t min, uint64_t max);
 
 /* 0 if every run of one side lies in `size` bytes; -ERANGE if not or beyond 64 bits. */

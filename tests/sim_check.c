@@ -10,7 +10,7 @@
 
 static uint64_t counter_at(unsigned int rank, uint32_t id)
 {
-	return ranks[rank].kvr->counters[id];
+	return ranks[rank].kvr->counters[id].value;
 }
 
 static void check_target(const struct load_request *request, struct load_target *t, int result)

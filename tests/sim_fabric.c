@@ -145,12 +145,14 @@ static int sim_reopen(struct fabric_nic *nic)
 {
 	nic->av_count = 0;
 	start_endpoint(nic);
+	world_trace("rail %u.%u has a new endpoint", nic->rank, nic->index);
 	return 0;
 }
 
 static int sim_renew(struct fabric_nic *nic)
 {
 	nic->door++;
+	world_trace("rail %u.%u has a new door", nic->rank, nic->index);
 	return 0;
 }
 

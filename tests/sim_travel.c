@@ -387,12 +387,13 @@ void travel_start(struct sim_op *op)
 {
 	int64_t time;
 
-	world_trace("rail %u.%u to %u.%u: %s of %llu bytes%s", op->from->rank, op->from->index,
+	world_trace("rail %u.%u to %u.%u: %s of %llu bytes%s%s", op->from->rank, op->from->index,
 	            op->to->rank, op->to->index,
 	            op->kind == SIM_SEND   ? "message"
 	            : op->kind == SIM_READ ? "read"
 	                                   : "write",
-	            (unsigned long long)op->len, op->from->dead ? ", of a dead host" : "");
+	            (unsigned long long)op->len, op->from->dead ? ", of a dead host" : "",
+	            op->to_life != op->to->life ? ", to an address of before" : "");
 	if (op->from->dead) {
 		op->dropped = true;
 		complete(op, -ECONNABORTED);

@@ -104,6 +104,7 @@ static int gone_ranks(const struct kvr_bootstrap *b, void *arg)
 	if (job.rank == 1) {
 		job_write(&job, &op, 1, 3);
 		job_write(&job, &op, 1, 3);
+		job_write(&job, &op, 1, 6);
 		_exit(0);
 	}
 	kvr_set_log(job_quiet, NULL);
@@ -111,8 +112,14 @@ static int gone_ranks(const struct kvr_bootstrap *b, void *arg)
 		expect_rc(kvr_counter_wait(job.kvr, 3, 3, JOB_TIMEOUT, &value), -EHOSTUNREACH);
 		expect(value == 2);
 		expect_rc(kvr_counter_wait(job.kvr, 3, 2, 0, NULL), 0);
+		/* Nobody else has moved it. */
+		expect_rc(kvr_counter_wait(job.kvr, 3, 3, 0, &value), -EHOSTUNREACH);
+		/* Rank 2 has moved this one, too, and may again. */
+		expect_rc(kvr_counter_wait(job.kvr, 6, 3, JOB_TIMEOUT, NULL), -EHOSTUNREACH);
+		expect_rc(kvr_counter_wait(job.kvr, 6, 3, 0, NULL), -ETIMEDOUT);
 		expect_rc(kvr_counter_wait(job.kvr, 4, 1, JOB_TIMEOUT, NULL), 0);
 	} else {
+		job_write(&job, &op, 1, 6);
 		kvr_counter_wait(job.kvr, 5, 1, 2000, NULL);
 		job_write(&job, &op, 1, 4);
 	}

@@ -329,7 +329,7 @@ static void check_at_the_last_byte(void **state)
 static void cut_gives_every_rail_several(void **state)
 {
 	(void)state;
-	for (unsigned int rails = 1; rails <= KVR_MAX_RAILS; rails++) {
+	for (unsigned int rails = 2; rails <= KVR_MAX_RAILS; rails++) {
 		for (uint64_t bytes = 1; bytes < 1ull << 40; bytes = bytes * 3 + 5) {
 			uint64_t cut = stripe_cut(bytes, rails, 65536, 1 << 20);
 
@@ -348,7 +348,9 @@ static void cut_gives_every_rail_several(void **state)
 static void cut_keeps_its_bounds(void **state)
 {
 	(void)state;
-	assert_int_equal(stripe_cut(1, 1, 4096, 1 << 20), 4096);
+	assert_int_equal(stripe_cut(1, 2, 4096, 1 << 20), 4096);
+	/* One rail has nobody to end together with. */
+	assert_int_equal(stripe_cut(1, 1, 4096, 1 << 20), 1 << 20);
 	assert_int_equal(stripe_cut(UINT64_MAX, 1, 4096, 1 << 20), 1 << 20);
 	assert_int_equal(stripe_cut(UINT64_MAX, 32, 1 << 20, 1 << 20), 1 << 20);
 	/* 16 pieces of 4 rails; rounded up to the next page. */

@@ -59,6 +59,14 @@ if(TARGET kvrail_program AND NOT KVRAIL_SANITIZE)
 		COMMAND sh ${softefa_dir}/../mpi_replay.sh ${build})
 endif()
 
+if(FABRIC_VERSION VERSION_LESS 1.18 AND NOT KVRAIL_SANITIZE) # whose figure the limit is
+	add_executable(rail_memory ${softefa_dir}/rail_memory.c)
+	set_target_properties(rail_memory PROPERTIES
+		RUNTIME_OUTPUT_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR})
+	target_link_libraries(rail_memory PRIVATE kvrail_flags kvrail)
+	softefa_test(rail_memory 60 OPTIONS --nics 16 --hosts 1 COMMAND $<TARGET_FILE:rail_memory>)
+endif()
+
 add_executable(member ${softefa_dir}/member.c)
 set_target_properties(member PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR})
 target_link_libraries(member PRIVATE kvrail_flags ${CMAKE_DL_LIBS})
