@@ -101,7 +101,7 @@ struct replay_slot {
 	uint64_t bytes;    /* prefill: that go from this rank */
 	double offered_at; /* seconds, as the following */
 	double started;    /* the first write */
-	double until;      /* to be cancelled, or to be held */
+	double until;      /* decode: to be held */
 	struct worker_job job;
 };
 

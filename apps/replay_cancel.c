@@ -93,6 +93,13 @@ static void submit(struct replay *r, struct replay_slot *slot, bool compare)
 	slot->state = compare ? SLOT_CHECKING : SLOT_REFILLING;
 }
 
+/* A byte that comes late, for a look at the check: of the last block, which is never reused. */
+static void spoil(struct replay *r, const struct replay_slot *slot)
+{
+	if (slot->request + 1 == r->input->options.spoil)
+		r->cache.memory[slot->table[slot->blocks - 1] * r->cache.layout.block_stride] ^= 1;
+}
+
 static void checked(struct replay *r, struct replay_slot *slot)
 {
 	r->late_bytes += slot->job.wrong;
@@ -120,6 +127,7 @@ bool replay_cancelled_step(struct replay *r, struct replay_slot *slot)
 	case SLOT_HOLDING:
 		if (seconds_now() < slot->until)
 			return false;
+		spoil(r, slot);
 		submit(r, slot, true);
 		return true;
 	case SLOT_CHECKING:

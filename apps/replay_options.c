@@ -287,7 +287,7 @@ static const char *default_trace(void)
 
 void replay_options_init(struct replay_options *o)
 {
-	const struct group one = {
+	static const struct group one = {
 		.ranks = 1, .tp = 1, .pp = 1, .block_tokens = 16, .order = "lbpth"};
 
 	memset(o, 0, sizeof(*o)); /* also what lies between: ranks compare their groups */

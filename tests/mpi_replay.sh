@@ -186,6 +186,11 @@ cancels --prefill 2 --decode 2
 cancels --prefill 2 --decode 2 --tp-prefill 2 --layerwise --compute-ms-per-layer 2
 cancels --prefill 1 --decode 3
 
+replay 2 --json --cancel 100 --spoil 2 many
+[ "$status" -eq 1 ] || failed "status $status, not 1"
+grep -q '"cancelled":24,"late_bytes":1,"leaked_blocks":0,' out || failed "the late byte was not found"
+grep -q 'request 2 was cancelled, but 1 bytes came later' err || failed "does not name the request"
+
 trace few 600 300 200
 sed -i '2s/"timestamp": 0/"timestamp": 5000/; 3s/"timestamp": 0/"timestamp": 20000/' few
 before=$(date +%s)
