@@ -18,7 +18,8 @@ if ! command -v mpirun >/dev/null && [ ! -x /opt/amazon/openmpi/bin/mpirun ]; th
 	exit 77
 fi
 KVR_PROVIDER=efa
-export KVR_PROVIDER
+KVR_PEER_TIMEOUT=30000 # there are more ranks than cores
+export KVR_PROVIDER KVR_PEER_TIMEOUT
 if ! "$softefa" --nics 1 -- "$build/kvrail" info --json 2>/dev/null | grep -q '"provider":"efa"'; then
 	echo "skipped: libfabric has no efa provider here"
 	exit 77
