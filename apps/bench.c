@@ -207,6 +207,8 @@ static int run(struct app *app, const struct bench_options *options)
 		.size = sizeof(kvr_options),
 		.rails = options->rails,
 		.queue_depth = options->depth,
+		/* On few cores a thread disturbs the bare loop beside it, which has none. */
+		.progress_threads = getenv("KVR_PROGRESS_THREADS") ? 0 : KVR_THREADS_NONE,
 	};
 	struct bench bench;
 	bool all_right;

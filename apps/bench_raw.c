@@ -90,6 +90,7 @@ static void meet_peer(struct raw *raw)
 struct raw *raw_open(const struct app *app, const struct bench_options *options, void *memory,
                      uint64_t len)
 {
+	const struct fabric_memory registered = {.addr = memory, .len = len};
 	struct raw *raw = calloc(1, sizeof(*raw));
 	uint32_t depth =
 		options->depth ? options->depth : (uint32_t)bench_setting("KVR_QUEUE_DEPTH");
@@ -109,7 +110,7 @@ struct raw *raw_open(const struct app *app, const struct bench_options *options,
 	for (uint32_t i = 0; i < depth; i++)
 		raw->free_ops[raw->free_count++] = &raw->ops[i];
 	open_nic(raw);
-	must(raw, raw->fabric->reg(raw->nic, memory, len, RAW_KEY, &raw->mr), "its memory");
+	must(raw, raw->fabric->reg(raw->nic, &registered, RAW_KEY, &raw->mr), "its memory");
 	meet_peer(raw);
 	return raw;
 }

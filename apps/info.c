@@ -104,6 +104,22 @@ static void print_rails(const struct kvr *kvr)
 	}
 }
 
+static void print_gpu_memory(const struct kvr *kvr)
+{
+	char why[256];
+	int taken = kvr_gpu_memory(kvr, why, sizeof(why));
+
+	printf("\nGPU memory: %s: %s\n", taken ? "taken" : "not taken", why);
+}
+
+static json_t *gpu_memory_json(const struct kvr *kvr)
+{
+	char why[256];
+	int taken = kvr_gpu_memory(kvr, why, sizeof(why));
+
+	return json_pack("{sb ss}", "taken", taken, "why", why);
+}
+
 static const char *or_empty(const char *text)
 {
 	return text ? text : "";
@@ -165,8 +181,9 @@ static json_t *here_json(const struct kvr *kvr)
 	const char *why = "";
 	const char *provider = kvr_provider(kvr, &why);
 
-	return json_pack("{ss ss ss so so}", "event", "info", "provider", provider, "why", why,
-	                 "rails", rails_json(kvr), "environment", environment_json());
+	return json_pack("{ss ss ss so so so}", "event", "info", "provider", provider, "why", why,
+	                 "rails", rails_json(kvr), "gpu_memory", gpu_memory_json(kvr),
+	                 "environment", environment_json());
 }
 
 static void print_order(const struct info *info)
@@ -321,6 +338,7 @@ static int show_here(struct info *info)
 		print_order(info);
 	} else if (!rc) {
 		print_rails(info->app.kvr);
+		print_gpu_memory(info->app.kvr);
 		print_machine(info);
 		print_environment();
 	}

@@ -21,9 +21,21 @@
  *          kvr_layout_*, kvr_progress, kvr_stats_get and the const getters from any thread; the
  *          rest one at a time, but beside those. Closing an object while another thread still uses
  *          it is the caller's error, as with free().
- * Moving   nothing runs in the background: calls that wait, and kvr_progress(), move data, one's
- *          own and what peers send here. A rank that is written to or read from must make them,
- *          and at least once in its peers' peer_timeout_ms: else it is taken for dead.
+ * Moving   a thread of the library's own moves data, one's own and what peers send here, whatever
+ *          the caller does. While callers wait one of them does that, and the others sleep, as
+ *          does the thread. It stays on CPUs that the caller of kvr_open may use, if possible on
+ *          those beside its rails. It reacts within microseconds until nothing has moved for
+ *          100 ms (but never spins where it has one CPU only), then within 0.1 ms; after a second
+ *          of silence it uses about 1 % of a core, and reacts within about 1.5 ms: so long waits
+ *          who first sends something to an idle rank.
+ *          KVR_THREADS_NONE: nothing runs in the background. Calls that wait, and
+ *          kvr_progress(), move data; a rank that is written to or read from must make them, at
+ *          least once in its peers' peer_timeout_ms: else it is taken for dead.
+ *          KVR_THREADS_PER_NODE: a thread for each NUMA node with rails and with CPUs that the
+ *          caller of kvr_open may use, which polls these rails and posts on them. They take
+ *          turns, as one lock guards what rails have in common: each rail's queues are used
+ *          beside it, but two threads are not twice as fast. Callers that wait all sleep, and
+ *          have their results some microseconds later.
  * Structs  those that begin with a size field can grow: set it to sizeof. Zero means default; an
  *          unknown tail that is not zero is refused with -E2BIG.
  * Fork     not supported between kvr_open and kvr_close.
@@ -76,6 +88,10 @@ enum kvr_write_mode {
 	KVR_PULL, /* the target is sent the ops, and reads */
 };
 
+/* Who moves data, where it is not one thread; see Moving, above. */
+#define KVR_THREADS_NONE     (-1) /* calls that wait, and kvr_progress() */
+#define KVR_THREADS_PER_NODE (-2) /* a thread for each NUMA node with rails */
+
 struct kvr_options {
 	size_t size;
 	const char *provider; /* libfabric's name; default: efa where there is one, see README */
@@ -83,7 +99,7 @@ struct kvr_options {
 	uint64_t piece_bytes; /* cut no piece smaller than this; default 64 KiB */
 	uint32_t queue_depth; /* pieces in flight per rail, at most 1024; default 32 */
 	uint32_t counters;    /* arrival counters, ids 0 to counters - 1; default 1024 */
-	int progress_threads; /* only 0 yet: calls that wait, and kvr_progress(), move data */
+	int progress_threads; /* 1, or one of KVR_THREADS_; default 1 */
 	enum kvr_write_mode write_mode;
 	uint32_t peer_timeout_ms; /* silence after which a peer is dead; default 5000 */
 };
@@ -98,9 +114,9 @@ KVR_API int kvr_open(const struct kvr_bootstrap *, const struct kvr_options *, s
 
 /*
  * Collective: returns when every peer this rank talked to has closed too, so that nobody's memory
- * goes while somebody still uses it. Frees everything even where it returns -ETIMEDOUT (a peer did
- * not close within 30 s; it is named). -EBUSY and nothing freed: regions, remotes or requests are
- * still open.
+ * goes while somebody still uses it, or has died. Frees everything even where it returns
+ * -ETIMEDOUT: a peer did not close within 30 s; it is named. (That is also how the death of a rank
+ * without threads shows.) -EBUSY and nothing freed: regions, remotes or requests are still open.
  */
 KVR_API int kvr_close(struct kvr *);
 
@@ -137,8 +153,31 @@ KVR_API int kvr_rail_get(const struct kvr *, int rail, struct kvr_rail *out);
 KVR_API const char *kvr_provider(const struct kvr *, const char **why);
 
 /*
- * Registers memory on every rail. cuda_device: KVR_HOST; GPU memory is refused with -EOPNOTSUPP
- * yet. The export is a descriptor that a peer opens as a remote, sent by any means
+ * Whether kvr_region_open takes GPU memory: 1 or 0. At most len bytes of text at why say in which
+ * way, or what it wants. Starts the CUDA driver where there is one.
+ */
+KVR_API int kvr_gpu_memory(const struct kvr *, char *why, size_t len);
+
+/*
+ * Registers memory on every rail. cuda_device: KVR_HOST, or the number by which CUDA knows the GPU
+ * in this process (cudaGetDevice). Any thread will do, with or without a CUDA context; the GPU's
+ * primary context is retained until the region is closed. Memory is
+ *
+ *     host      malloc, mmap, cudaMallocHost, cudaHostRegister: KVR_HOST
+ *     GPU       cudaMalloc, cuMemAlloc: the GPU; within one allocation
+ *     GPU       cuMemCreate and cuMemMap, as PyTorch's expandable_segments: the GPU; any number of
+ *               mappings without a gap; on efa with libfabric 1.20 or newer
+ *     managed   cudaMallocManaged: refused, as its pages move and a NIC would not notice
+ *
+ * CUDA's work on the bytes must have ended before a transfer of them starts, as cudaMemcpy may not
+ * have when it returns: cudaStreamSynchronize. doc/gpu.md has more.
+ *
+ * Nothing is registered, and the log says what to pass or to do: -EINVAL (no memory; GPU memory
+ * with KVR_HOST, or with another GPU's number; the host's with a GPU's; beyond its allocation),
+ * -ENODEV (no CUDA driver, no such GPU), -EOPNOTSUPP (managed; the provider does not take it, see
+ * kvr_gpu_memory). Registering itself may fail with other codes.
+ *
+ * The export is a descriptor that a peer opens as a remote, sent by any means
  * (kvr_allgather will do); it returns its length, at most KVR_DESCRIPTOR_MAX. Closing with
  * -EBUSY: a request of this rank uses it, or a peer's write that is pulled. That no *peer* uses it
  * any more is for the caller to know: on EFA, a write to a closed region ends the writing or the
@@ -391,6 +430,8 @@ struct kvr_stats {
 	uint64_t errors;   /* failed pieces and messages */
 	uint64_t retries;  /* pieces given up here, which went over other rails */
 	uint64_t resets;   /* of the rail's endpoint */
+	/* Of late: about half of it is the last quarter of a second. */
+	uint64_t bytes_per_second;
 };
 
 /* Of one rail; of all for rail -1. */

@@ -5,7 +5,6 @@
 #include "context.h"
 #include "control.h"
 #include "log.h"
-#include "progress.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,12 +30,13 @@ static bool step_is_asked(void *arg)
 
 static int wait_for(struct kvr *kvr, bool (*ready)(void *))
 {
-	struct wait wait = {
-		.ready = ready, .arg = kvr, .exclusive = true, .timeout_ms = TIMEOUT_MS};
+	struct wait wait = {.ready = ready, .arg = kvr, .timeout_ms = TIMEOUT_MS};
 	const struct collective *c = &kvr->collective;
 	char from[96], to[96];
-	int rc = progress_until(kvr, &wait);
+	int rc;
 
+	engine_kick(kvr);
+	rc = engine_wait(kvr, &wait);
 	if (rc)
 		log_error("kvr_allgather: nothing from %s or %s for %d s: do all ranks make this "
 		          "call?",
@@ -53,23 +53,23 @@ static int run_step(struct kvr *kvr, uint8_t *blocks, size_t len, int distance, 
 	struct collective *c = &kvr->collective;
 	int n = kvr->nranks, rc;
 
-	pthread_mutex_lock(&kvr->engine);
+	engine_lock(kvr);
 	c->from = kvr->peers[(kvr->rank + distance) % n];
 	c->to = kvr->peers[(kvr->rank + n - distance) % n];
 	c->into = blocks + (size_t)distance * len;
 	c->wanted = (uint64_t)count * len;
 	rc = collective_ask(kvr);
-	pthread_mutex_unlock(&kvr->engine);
+	engine_unlock(kvr);
 	if (rc || (rc = wait_for(kvr, step_is_asked)))
 		return rc;
-	pthread_mutex_lock(&kvr->engine);
+	engine_lock(kvr);
 	rc = collective_give(kvr, blocks, (uint64_t)count * len);
-	pthread_mutex_unlock(&kvr->engine);
+	engine_unlock(kvr);
 	if (!rc)
 		rc = wait_for(kvr, step_is_over);
-	pthread_mutex_lock(&kvr->engine);
+	engine_lock(kvr);
 	control_drop_bodies(c->to); /* where it failed: blocks go */
-	pthread_mutex_unlock(&kvr->engine);
+	engine_unlock(kvr);
 	return rc;
 }
 
@@ -82,17 +82,17 @@ int kvr_allgather(struct kvr *kvr, const void *mine, void *all, size_t len)
 	if (!blocks)
 		return -ENOMEM;
 	memcpy(blocks, mine, len);
-	pthread_mutex_lock(&kvr->engine);
+	engine_lock(kvr);
 	c->sequence++;
 	c->step = 0;
-	pthread_mutex_unlock(&kvr->engine);
+	engine_unlock(kvr);
 	for (int distance = 1; !rc && distance < n; distance *= 2) {
 		count = distance < n - distance ? distance : n - distance;
 		rc = run_step(kvr, blocks, len, distance, count);
-		pthread_mutex_lock(&kvr->engine);
+		engine_lock(kvr);
 		c->step++;
 		c->into = NULL;
-		pthread_mutex_unlock(&kvr->engine);
+		engine_unlock(kvr);
 	}
 	for (int i = 0; !rc && i < n; i++)
 		memcpy((uint8_t *)all + (size_t)((kvr->rank + i) % n) * len,

@@ -17,6 +17,7 @@ enum setting_id {
 	COUNTERS,
 	PEER_TIMEOUT,
 	WRITE_MODE,
+	PROGRESS_THREADS,
 	LOG_LEVEL
 };
 
@@ -42,6 +43,9 @@ static const struct setting {
 	[WRITE_MODE] = {"KVR_WRITE_MODE", "text", "auto", 0, 0,
                         "who moves the bytes of a write: push (its initiator), pull (its target "
                         "reads them), auto (pull where the provider only imitates writes)"},
+	[PROGRESS_THREADS] = {"KVR_PROGRESS_THREADS", "text", "1", 0, 0,
+                              "threads of the library's own that move data: 1, node (one per NUMA "
+                              "node with rails, beside these), 0 (none: calls that wait do)"},
 	[LOG_LEVEL] = {"KVR_LOG", "number", "1", 0, 3,
                        "what goes to standard error: 0 errors, 1 warnings, 2 information, "
                        "3 detail"},
@@ -139,6 +143,31 @@ static int load_write_mode(int option, enum kvr_write_mode *out)
 	return -EINVAL;
 }
 
+static int load_threads(int option, int *out)
+{
+	const char *text = setting_value(PROGRESS_THREADS);
+
+	if (option == 1 || option == KVR_THREADS_NONE || option == KVR_THREADS_PER_NODE)
+		*out = option;
+	else if (!option && !strcmp(text, "0"))
+		*out = KVR_THREADS_NONE;
+	else if (!option && !strcmp(text, "1"))
+		*out = 1;
+	else if (!option && !strcmp(text, "node"))
+		*out = KVR_THREADS_PER_NODE;
+	else if (option) {
+		log_error("kvr_options.progress_threads is %d: 1, KVR_THREADS_NONE or "
+		          "KVR_THREADS_PER_NODE is wanted",
+		          option);
+		return -EINVAL;
+	} else {
+		log_error("environment %s: \"%s\" is none of 0, 1, node",
+		          settings[PROGRESS_THREADS].name, text);
+		return -EINVAL;
+	}
+	return 0;
+}
+
 /* Copies what the caller's version of the struct has; a newer caller's extra must be zero. */
 static int load_options(const struct kvr_options *user, struct kvr_options *out)
 {
@@ -161,12 +190,6 @@ static int load_options(const struct kvr_options *user, struct kvr_options *out)
 		}
 	}
 	memcpy(out, user, user->size < sizeof(*out) ? user->size : sizeof(*out));
-	if (out->progress_threads) {
-		log_error("kvr_options.progress_threads is %d: only 0 is supported yet; call "
-		          "kvr_progress from a thread of your own",
-		          out->progress_threads);
-		return -EINVAL;
-	}
 	return 0;
 }
 
@@ -187,7 +210,8 @@ int config_load(const struct kvr_options *user, struct config *out)
 	    (rc = load_number(QUEUE_DEPTH, options.queue_depth, &depth)) ||
 	    (rc = load_number(COUNTERS, options.counters, &counters)) ||
 	    (rc = load_number(PEER_TIMEOUT, options.peer_timeout_ms, &timeout)) ||
-	    (rc = load_write_mode(options.write_mode, &out->write_mode)))
+	    (rc = load_write_mode(options.write_mode, &out->write_mode)) ||
+	    (rc = load_threads(options.progress_threads, &out->progress_threads)))
 		return rc;
 	out->queue_depth = depth;
 	out->counters = counters;

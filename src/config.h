@@ -13,6 +13,7 @@ struct config {
 	uint32_t queue_depth;  /* pieces in flight per rail */
 	uint32_t counters;
 	enum kvr_write_mode write_mode;
+	int progress_threads;     /* 1, or one of the public header's KVR_THREADS_ */
 	uint32_t peer_timeout_ms; /* of silence, until a peer is taken for dead */
 };
 

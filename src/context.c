@@ -2,9 +2,10 @@
  * This rank: opening and closing it, and what can be asked of it. */
 #include "context.h"
 #include "bootstrap.h"
+#include "clock.h"
 #include "control.h"
 #include "log.h"
-#include "progress.h"
+#include "threads.h"
 #include "topology.h"
 #include <errno.h>
 #include <stdio.h>
@@ -183,7 +184,7 @@ static struct kvr *make_context(const struct kvr_bootstrap *bootstrap,
 	if (!instance && getrandom(&kvr->instance, sizeof(kvr->instance), 0) < 0)
 		kvr->instance = (uintptr_t)kvr;
 	kvr->next_key = kvr->instance | 2; /* 1 is the messages' */
-	pthread_mutex_init(&kvr->engine, NULL);
+	engine_init(kvr);
 	ck_stack_init(&kvr->submitted);
 	TAILQ_INIT(&kvr->active);
 	TAILQ_INIT(&kvr->spare_notes);
@@ -204,7 +205,7 @@ static void destroy_context(struct kvr *kvr)
 		TAILQ_REMOVE(&kvr->spare_notes, note, link);
 		free(note);
 	}
-	pthread_mutex_destroy(&kvr->engine);
+	engine_destroy(kvr);
 	free(kvr->peers);
 	free(kvr->rails);
 	free(kvr->counters);
@@ -230,11 +231,15 @@ int context_open(const struct kvr_bootstrap *bootstrap, const struct kvr_options
 		return -ENOMEM;
 	/* A rank that failed takes part in the exchange, so that the others hear of it. */
 	rc = open_local(kvr, options, why);
+	if (!rc)
+		rc = threads_open(kvr, why);
 	rc = bootstrap_exchange(kvr, bootstrap, rc, why);
 	if (rc) {
+		threads_close(kvr);
 		destroy_context(kvr);
 		return rc;
 	}
+	engine_release(kvr);
 	*out = kvr;
 	return 0;
 }
@@ -272,10 +277,7 @@ static void name_who_stays(struct kvr *kvr)
 
 int kvr_close(struct kvr *kvr)
 {
-	struct wait wait = {.ready = all_peers_over,
-	                    .arg = kvr,
-	                    .exclusive = true,
-	                    .timeout_ms = CLOSE_TIMEOUT_MS};
+	struct wait wait = {.ready = all_peers_over, .arg = kvr, .timeout_ms = CLOSE_TIMEOUT_MS};
 	int rc;
 
 	if (kvr->children) {
@@ -283,25 +285,32 @@ int kvr_close(struct kvr *kvr)
 		          kvr->children);
 		return -EBUSY;
 	}
-	pthread_mutex_lock(&kvr->engine);
+	engine_lock(kvr);
 	kvr->closing = true;
 	for (uint32_t i = 0; i < kvr->peer_count; i++)
 		if (kvr->peers[i])
 			peer_say_bye(kvr, kvr->peers[i]);
-	pthread_mutex_unlock(&kvr->engine);
-	rc = progress_until(kvr, &wait);
+	engine_unlock(kvr);
+	rc = engine_wait(kvr, &wait);
+	threads_close(kvr);
 	if (rc)
 		name_who_stays(kvr);
 	destroy_context(kvr);
 	return rc;
 }
 
+/* It changes when a rail is reset. */
 ssize_t kvr_address(const struct kvr *kvr, void *buf, size_t len)
 {
-	if (len < kvr->address_len)
-		return -ENOSPC;
-	memcpy(buf, kvr->address, kvr->address_len);
-	return kvr->address_len;
+	ssize_t rc = -ENOSPC;
+
+	engine_lock((struct kvr *)kvr);
+	if (len >= kvr->address_len)
+		rc = kvr->address_len;
+	if (rc > 0)
+		memcpy(buf, kvr->address, rc);
+	engine_unlock((struct kvr *)kvr);
+	return rc;
 }
 
 int kvr_peer_add(struct kvr *kvr, const void *bytes, size_t len)
@@ -319,12 +328,12 @@ int kvr_peer_add(struct kvr *kvr, const void *bytes, size_t len)
 		          WIRE_VERSION, version, kvr->provider, kvr_strerror(rc));
 		return rc;
 	}
-	pthread_mutex_lock(&kvr->engine);
+	engine_lock(kvr);
 	peer = peer_find(kvr, address.instance);
 	if (!peer)
 		peer = peer_add(kvr, bytes, wire_sealed_length(bytes, len), address.instance);
 	rc = peer ? (int)peer->index : -ENOMEM;
-	pthread_mutex_unlock(&kvr->engine);
+	engine_unlock(kvr);
 	return rc;
 }
 
@@ -338,28 +347,28 @@ static bool is_over(void *arg)
 
 int kvr_peer_remove(struct kvr *kvr, int index)
 {
-	struct wait wait = {.ready = is_over, .exclusive = true, .timeout_ms = BYE_TIMEOUT_MS};
+	struct wait wait = {.ready = is_over, .timeout_ms = BYE_TIMEOUT_MS};
 	struct peer *peer;
 
-	pthread_mutex_lock(&kvr->engine);
+	engine_lock(kvr);
 	peer = index >= kvr->nranks && (uint32_t)index < kvr->peer_count ? kvr->peers[index] : NULL;
 	if (peer && !peer->remotes) {
 		peer->remotes++; /* keeps it until the end of this call */
 		peer_say_bye(kvr, peer);
 	} else if (peer) {
-		pthread_mutex_unlock(&kvr->engine);
+		engine_unlock(kvr);
 		return -EBUSY;
 	}
-	pthread_mutex_unlock(&kvr->engine);
+	engine_unlock(kvr);
 	if (!peer) {
 		log_error("kvr_peer_remove: %d is not a peer that was added", index);
 		return -EINVAL;
 	}
 	wait.arg = peer;
-	progress_until(kvr, &wait);
-	pthread_mutex_lock(&kvr->engine);
+	engine_wait(kvr, &wait);
+	engine_lock(kvr);
 	peer_free(kvr, peer);
-	pthread_mutex_unlock(&kvr->engine);
+	engine_unlock(kvr);
 	return 0;
 }
 
@@ -412,6 +421,7 @@ static void add_stats(struct kvr_stats *sum, const struct kvr_stats *more)
 	sum->errors += more->errors;
 	sum->retries += more->retries;
 	sum->resets += more->resets;
+	sum->bytes_per_second += more->bytes_per_second;
 }
 
 int kvr_stats_get(const struct kvr *kvr, int r, struct kvr_stats *out)
@@ -420,11 +430,14 @@ int kvr_stats_get(const struct kvr *kvr, int r, struct kvr_stats *out)
 
 	if (r < -1 || r >= (int)kvr->rail_count)
 		return -EINVAL;
-	pthread_mutex_lock((pthread_mutex_t *)&kvr->engine);
-	for (int i = 0; i < (int)kvr->rail_count; i++)
-		if (r == -1 || r == i)
-			add_stats(&sum, &kvr->rails[i].stats);
-	pthread_mutex_unlock((pthread_mutex_t *)&kvr->engine);
+	engine_lock((struct kvr *)kvr);
+	for (int i = 0; i < (int)kvr->rail_count; i++) {
+		if (r != -1 && r != i)
+			continue;
+		rail_measure(&kvr->rails[i], clock_now());
+		add_stats(&sum, &kvr->rails[i].stats);
+	}
+	engine_unlock((struct kvr *)kvr);
 	return copy_sized(out, &sum, sizeof(sum));
 }
 

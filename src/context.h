@@ -5,6 +5,7 @@
 
 #include "collective.h"
 #include "config.h"
+#include "engine.h"
 #include "memory.h"
 #include "peer.h"
 #include "rail.h"
@@ -36,7 +37,9 @@ struct kvr {
 	_Atomic uint32_t children; /* regions, remotes and requests that are open */
 	_Atomic uint64_t next_key; /* for providers that make none */
 	_Atomic uint64_t next_region;
-	bool pulls; /* this rank's writes are read by the target, see pull.h */
+	struct lobby lobby;
+	struct threads *threads; /* NULL: none */
+	bool pulls;              /* this rank's writes are read by the target, see pull.h */
 
 	ck_stack_t submitted;       /* requests, from any thread */
 	_Atomic bool cancel_wanted; /* some request was cancelled */

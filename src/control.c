@@ -14,6 +14,7 @@
 #define PING_INTERVAL  (50 * MS)
 #define SENDS_TO_ONE   8          /* peer, of a rail's 32; ... */
 #define SILENT         (100 * MS) /* ... then 1, and none of the second half */
+#define STALE          (500 * MS)
 #define CUT_OFF        (1000 * MS)
 #define TURN_INTERVAL  (250 * MS)
 #define ERRORS_BAD     3           /* in a row, of a rail that nothing gets through */
@@ -119,12 +120,18 @@ bool control_is_said(const struct peer *peer, const struct wire_message *like)
 }
 
 /* What goes to a silent peer may never end. A host that dies takes many ranks along, which are not
- * to have all places of a rail between them. */
+ * to have all places of a rail between them. A message that takes long counts no more: it may have
+ * ended, and only its completion got lost. */
 static bool is_full(const struct kvr *kvr, const struct peer *peer, unsigned int r)
 {
-	if (kvr->now - peer->heard_at <= SILENT)
-		return peer->path[r].fresh_sends >= SENDS_TO_ONE;
-	return peer->path[r].fresh_sends || rail_is_crowded(&kvr->rails[r]);
+	const struct path *path = &peer->path[r];
+	bool is_silent = kvr->now - peer->heard_at > SILENT;
+	uint32_t most = is_silent ? 1 : SENDS_TO_ONE;
+
+	if (is_silent && rail_is_crowded(&kvr->rails[r]))
+		return true;
+	return path->fresh_sends >= most &&
+	       rail_sends(&kvr->rails[r], peer, path->turns, kvr->now - STALE) >= most;
 }
 
 /* Sends on one rail. An error counts against the rail's path. */
@@ -280,9 +287,10 @@ static void send_pongs(struct kvr *kvr, struct peer *peer)
 
 static bool is_wanted(const struct kvr *kvr, const struct peer *peer)
 {
-	/* One that does not close yet may be busy with something else: kvr_close has patience. */
+	/* One that does not close yet may be busy with something else: kvr_close has patience, but
+	 * not with the dead. */
 	if (peer->bye_sent)
-		return false;
+		return peer->has_threads && !peer->bye_received;
 	return !control_is_quiet(peer) || peer_has_transfers(peer) || !TAILQ_EMPTY(&peer->pulls) ||
 	       peer_is_awaited(kvr, peer);
 }
@@ -365,10 +373,12 @@ static int check_alive(struct kvr *kvr, struct peer *peer)
 	bool lost = has_only_errors(kvr, peer);
 
 	find_way(kvr, peer);
-	if (is_wanted(kvr, peer))
+	if (is_wanted(kvr, peer)) {
+		peer->wanted_at = kvr->now;
 		ask(kvr, peer);
-	else if (!peer->bye_sent || !(peer->bye_received || lost))
-		peer->heard_at = kvr->now;
+	} else if (!peer->bye_sent || !(peer->bye_received || lost)) {
+		peer_rest(kvr, peer);
+	}
 	silent = kvr->now - peer->heard_at;
 	/* One that is stopped may fail whatever is sent to it; one that has said all is just gone.
 	 */

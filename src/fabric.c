@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * The seam, filled with libfabric: the only source that knows it. */
+ * The seam, filled with libfabric. Only offers.c and fabric_memory.c know it besides. */
 #include "fabric.h"
 #include "efa.h"
+#include "fabric_memory.h"
 #include "offers.h"
 #include <errno.h>
 #include <rdma/fabric.h>
@@ -39,12 +40,8 @@ struct fabric_nic {
 	struct target *targets;
 	size_t target_count, target_room;
 	size_t cq_size;
-	uint32_t polls; /* that found nothing */
-};
-
-struct fabric_mr {
-	struct fid_mr *fid;
-	void *desc;
+	enum fabric_memory_kind gpu; /* how its memory is taken */
+	uint32_t polls;              /* that found nothing */
 };
 
 _Static_assert(sizeof(struct fabric_op) >= sizeof(struct fi_context2), "room for FI_CONTEXT2");
@@ -154,6 +151,7 @@ static int open_domain(struct fabric_nic *nic, const char *name, char why[FABRIC
 		return fail(why, "fi_eq_open", name, rc);
 	if ((rc = fi_domain(nic->fabric, nic->info, &nic->domain, NULL)))
 		return fail(why, "fi_domain", name, rc);
+	nic->gpu = fabric_memory_gpu(nic->info, nic->domain, nic->fabric->api_version);
 	return 0;
 }
 
@@ -291,37 +289,15 @@ static void nic_remove(struct fabric_nic *nic, uint64_t peer)
 	fi_av_remove(nic->av, &nic->targets[peer].memory, 1, 0);
 }
 
-static int nic_reg(struct fabric_nic *nic, void *addr, size_t len, uint64_t key,
+static enum fabric_memory_kind nic_gpu(const struct fabric_nic *nic)
+{
+	return nic->gpu;
+}
+
+static int nic_reg(struct fabric_nic *nic, const struct fabric_memory *memory, uint64_t key,
                    struct fabric_mr **out)
 {
-	const uint64_t access =
-		FI_SEND | FI_RECV | FI_READ | FI_WRITE | FI_REMOTE_READ | FI_REMOTE_WRITE;
-	struct fabric_mr *mr = calloc(1, sizeof(*mr));
-	int rc;
-
-	if (!mr)
-		return -ENOMEM;
-	rc = fi_mr_reg(nic->domain, addr, len, access, 0, key, 0, &mr->fid, NULL);
-	if (rc) {
-		free(mr);
-		return rc;
-	}
-	mr->desc = fi_mr_desc(mr->fid);
-	*out = mr;
-	return 0;
-}
-
-static int nic_dereg(struct fabric_mr *mr)
-{
-	int rc = fi_close(&mr->fid->fid);
-
-	free(mr);
-	return rc;
-}
-
-static uint64_t nic_key(const struct fabric_mr *mr)
-{
-	return fi_mr_key(mr->fid);
+	return fabric_memory_register(nic->domain, memory, key, out);
 }
 
 static uint64_t nic_base(const struct fabric_nic *nic, const void *addr)
@@ -440,9 +416,10 @@ const struct fabric_ops fabric_libfabric = {
 	.address = nic_address,
 	.insert = nic_insert,
 	.remove = nic_remove,
+	.gpu = nic_gpu,
 	.reg = nic_reg,
-	.dereg = nic_dereg,
-	.key = nic_key,
+	.dereg = fabric_memory_deregister,
+	.key = fabric_memory_key,
 	.base = nic_base,
 	.write = nic_write,
 	.read = nic_read,

@@ -43,6 +43,22 @@ struct fabric_op {
 	void *space[8];
 };
 
+enum fabric_memory_kind {
+	FABRIC_HOST,
+	FABRIC_GPU,    /* named by its address; the GPU's context is the calling thread's */
+	FABRIC_DMABUF, /* a GPU's too, named by a file, which is needed only during the call */
+};
+
+/* Memory to be registered: an address and a length will do for the host's. */
+struct fabric_memory {
+	void *addr;
+	size_t len;
+	enum fabric_memory_kind kind;
+	int device;      /* a GPU's, as CUDA counts */
+	int fd;          /* FABRIC_DMABUF */
+	uint64_t offset; /* of addr in it */
+};
+
 struct fabric_rma {
 	void *local;
 	struct fabric_mr *mr; /* local's */
@@ -98,8 +114,10 @@ struct fabric_ops {
 	ssize_t (*address)(struct fabric_nic *, void *buf, size_t len);
 	int (*insert)(struct fabric_nic *, const void *address, uint64_t *peer);
 	void (*remove)(struct fabric_nic *, uint64_t peer);
+	/* The best way in which it takes GPU memory; FABRIC_HOST, or NULL: it does not. */
+	enum fabric_memory_kind (*gpu)(const struct fabric_nic *);
 	/* key: what to use where the provider makes none of its own. */
-	int (*reg)(struct fabric_nic *, void *addr, size_t len, uint64_t key,
+	int (*reg)(struct fabric_nic *, const struct fabric_memory *, uint64_t key,
 	           struct fabric_mr **out);
 	int (*dereg)(struct fabric_mr *);
 	uint64_t (*key)(const struct fabric_mr *);

@@ -344,12 +344,6 @@ static int64_t own_span(const struct kvr *kvr, const struct rail *rail, int64_t 
 	return (int64_t)(XXH64(which, sizeof(which), 0) % (uint64_t)most);
 }
 
-/* By its only rail a rank is found by nobody who resets in the same moment. */
-static int64_t spread(const struct kvr *kvr)
-{
-	return kvr->rail_count == 1 ? SPREAD_ALONE : SPREAD;
-}
-
 /* Whether some peer may not know the rail's address yet. One may be silent, or as stuck as we are:
  * after a while that does not count. */
 static bool is_news(const struct kvr *kvr, const struct rail *rail)
@@ -380,7 +374,8 @@ static bool may_reset(const struct kvr *kvr)
 static void drain(struct kvr *kvr, struct rail *rail)
 {
 	if (!rail->drain_at)
-		rail->drain_at = kvr->now + own_span(kvr, rail, spread(kvr));
+		rail->drain_at = kvr->now +
+		                 own_span(kvr, rail, kvr->rail_count == 1 ? SPREAD_ALONE : SPREAD);
 }
 
 /* When nothing but what was given up is in flight, and stays so; or when a peer died, as soon as
@@ -394,14 +389,14 @@ static void check_stuck(struct kvr *kvr, struct rail *rail)
 		rail->drain_at = 0;
 		return;
 	}
-	if (rail_blocked_for(rail, kvr->now) > BLOCKED)
+	if (rail_is_blocked(rail, BLOCKED, kvr->now))
 		drain(kvr, rail);
 	if (rail->drain_at && kvr->now >= rail->drain_at &&
 	    (!live || kvr->now - rail->drain_at > DRAIN) && may_reset(kvr)) {
 		reset(kvr, rail);
 	} else if (!live && rail->condemned) {
 		if (!rail->stuck_at)
-			rail->stuck_at = kvr->now + own_span(kvr, rail, spread(kvr));
+			rail->stuck_at = kvr->now + own_span(kvr, rail, SPREAD);
 		else if (kvr->now - rail->stuck_at > STUCK && may_reset(kvr))
 			reset(kvr, rail);
 	}
@@ -438,6 +433,7 @@ void failover_check(struct kvr *kvr)
 			if (is_live(&rail->flights[i]))
 				check_flight(kvr, r, &rail->flights[i]);
 		check_stuck(kvr, rail);
+		rail_measure(rail, kvr->clock);
 	}
 	TAILQ_FOREACH(peer, &kvr->active, link)
 	if (peer->path)

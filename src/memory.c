@@ -2,6 +2,7 @@
  * Regions and remotes: my memory as peers may use it, and theirs as I may. */
 #include "memory.h"
 #include "context.h"
+#include "gpu.h"
 #include "log.h"
 #include <errno.h>
 #include <stdlib.h>
@@ -16,18 +17,25 @@ struct registration {
 	bool has_thread;
 };
 
+static int register_host(struct kvr_region *region, unsigned int r, uint64_t key)
+{
+	const struct fabric_memory memory = {.addr = region->addr, .len = region->len};
+	struct rail *rail = &region->kvr->rails[r];
+	int rc = rail->fabric->reg(rail->nic, &memory, key, &region->mr[r]);
+
+	if (rc)
+		log_error("rail %s: registering %llu bytes: %s; check the memlock limit (ulimit "
+		          "-l) and that the memory exists",
+		          rail->name, (unsigned long long)region->len, kvr_strerror(rc));
+	return rc;
+}
+
 static void *register_on_rail(void *arg)
 {
 	struct registration *reg = arg;
-	struct kvr_region *region = reg->region;
-	struct rail *rail = &region->kvr->rails[reg->rail];
 
-	reg->rc = rail->fabric->reg(rail->nic, region->addr, region->len, reg->key,
-	                            &region->mr[reg->rail]);
-	if (reg->rc)
-		log_error("rail %s: registering %llu bytes: %s; check the memlock limit (ulimit "
-		          "-l) and that the memory exists",
-		          rail->name, (unsigned long long)region->len, kvr_strerror(reg->rc));
+	reg->rc = reg->region->cuda.device < 0 ? register_host(reg->region, reg->rail, reg->key)
+	                                       : gpu_register(reg->region, reg->rail, reg->key);
 	return NULL;
 }
 
@@ -71,6 +79,15 @@ static int deregister_all(struct kvr_region *region)
 	return first;
 }
 
+static int free_region(struct kvr_region *region)
+{
+	int rc = deregister_all(region);
+
+	gpu_close(region);
+	free(region);
+	return rc;
+}
+
 static void fill_descriptor(struct kvr_region *region)
 {
 	struct kvr *kvr = region->kvr;
@@ -93,11 +110,6 @@ int kvr_region_open(struct kvr *kvr, void *addr, size_t len, int cuda_device,
 	struct kvr_region *region;
 	int rc;
 
-	if (cuda_device != KVR_HOST) {
-		log_error("kvr_region_open: GPU memory is not supported yet: pass KVR_HOST and "
-		          "memory of the host");
-		return -EOPNOTSUPP;
-	}
 	if (!addr || !len || (uintptr_t)addr + len < (uintptr_t)addr) {
 		log_error("kvr_region_open: %zu bytes at %p are no memory", len, addr);
 		return -EINVAL;
@@ -108,16 +120,18 @@ int kvr_region_open(struct kvr *kvr, void *addr, size_t len, int cuda_device,
 	region->kvr = kvr;
 	region->addr = addr;
 	region->len = len;
-	rc = register_all(region);
-	if (rc) {
-		deregister_all(region);
+	if ((rc = gpu_open(region, cuda_device))) {
 		free(region);
 		return rc;
 	}
+	if ((rc = register_all(region))) {
+		free_region(region);
+		return rc;
+	}
 	fill_descriptor(region);
-	pthread_mutex_lock(&kvr->engine);
+	engine_lock(kvr);
 	TAILQ_INSERT_HEAD(&kvr->regions, region, link);
-	pthread_mutex_unlock(&kvr->engine);
+	engine_unlock(kvr);
 	kvr->children++;
 	*out = region;
 	return 0;
@@ -128,17 +142,15 @@ int kvr_region_close(struct kvr_region *region)
 	struct kvr *kvr = region->kvr;
 	int rc;
 
-	pthread_mutex_lock(&kvr->engine);
+	engine_lock(kvr);
 	rc = region->users ? -EBUSY : 0;
 	if (!rc)
 		TAILQ_REMOVE(&kvr->regions, region, link);
-	pthread_mutex_unlock(&kvr->engine);
+	engine_unlock(kvr);
 	if (rc)
 		return rc;
-	rc = deregister_all(region);
 	kvr->children--;
-	free(region);
-	return rc;
+	return free_region(region);
 }
 
 ssize_t kvr_region_export(const struct kvr_region *region, void *buf, size_t len)
@@ -176,7 +188,7 @@ int kvr_remote_open(struct kvr *kvr, int peer, const void *buf, size_t len, stru
 	remote = calloc(1, sizeof(*remote));
 	if (!remote)
 		return -ENOMEM;
-	pthread_mutex_lock(&kvr->engine);
+	engine_lock(kvr);
 	if (peer < 0 || (uint32_t)peer >= kvr->peer_count || !kvr->peers[peer])
 		log_error("kvr_remote_open: there is no peer %d", peer);
 	else
@@ -186,7 +198,7 @@ int kvr_remote_open(struct kvr *kvr, int peer, const void *buf, size_t len, stru
 		remote->peer = kvr->peers[peer];
 		remote->peer->remotes++;
 	}
-	pthread_mutex_unlock(&kvr->engine);
+	engine_unlock(kvr);
 	if (rc) {
 		free(remote);
 		return rc;

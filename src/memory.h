@@ -3,6 +3,7 @@
 #ifndef KVR_MEMORY_H
 #define KVR_MEMORY_H
 
+#include "cuda.h"
 #include "fabric.h"
 #include "wire.h"
 #include <stdatomic.h>
@@ -15,6 +16,8 @@ struct kvr_region {
 	TAILQ_ENTRY(kvr_region) link; /* in the context's list */
 	uint8_t *addr;
 	uint64_t len;
+	struct cuda_gpu cuda;   /* whose memory it is; its device is -1: the host's */
+	enum cuda_kind kind;    /* of a GPU's memory */
 	_Atomic uint32_t users; /* ops of unfinished requests, and of peers' writes */
 	struct wire_region wire;
 	struct fabric_mr *mr[KVR_MAX_RAILS];

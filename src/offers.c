@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Which NICs libfabric's providers offer, and what of them kvrail asks for. */
 #include "offers.h"
+#include "cuda.h"
 #include "efa.h"
 #include <errno.h>
 #include <net/if.h>
@@ -22,7 +23,7 @@ static uint32_t api_version(void)
 	return FI_VERSION_LT(have, most) ? have : most;
 }
 
-static struct fi_info *make_hints(const char *provider)
+static struct fi_info *make_hints(const char *provider, bool gpu)
 {
 	struct fi_info *hints = fi_allocinfo();
 
@@ -33,11 +34,15 @@ static struct fi_info *make_hints(const char *provider)
 	 * the NICs and 40 MB of memory per rail; peers on this node are reached all the same. */
 	if (!strcmp(provider, "efa"))
 		hints->caps |= FI_REMOTE_COMM;
+	if (gpu)
+		hints->caps |= FI_HMEM;
 	hints->mode = FI_CONTEXT | FI_CONTEXT2;
 	hints->ep_attr->type = FI_EP_RDM;
 	/* Offering FI_MR_LOCAL switches efa's registration cache and its memory hooks off. */
 	hints->domain_attr->mr_mode =
 		FI_MR_LOCAL | FI_MR_VIRT_ADDR | FI_MR_ALLOCATED | FI_MR_PROV_KEY;
+	if (gpu)
+		hints->domain_attr->mr_mode |= FI_MR_HMEM;
 	hints->domain_attr->threading = FI_THREAD_SAFE;
 	hints->domain_attr->control_progress = FI_PROGRESS_MANUAL;
 	hints->domain_attr->data_progress = FI_PROGRESS_MANUAL;
@@ -118,9 +123,10 @@ static int compare_offers(const void *a, const void *b)
 	return strverscmp(x->name, y->name);
 }
 
-static int list_one(const char *provider, struct fabric_list *out)
+/* gpu: only NICs that take GPU memory as well. */
+static int list_some(const char *provider, bool gpu, struct fabric_list *out)
 {
-	struct fi_info *hints = make_hints(provider), *infos = NULL, *info;
+	struct fi_info *hints = make_hints(provider, gpu), *infos = NULL, *info;
 	unsigned int i, n = 0;
 	int rc;
 
@@ -151,6 +157,15 @@ static int list_one(const char *provider, struct fabric_list *out)
 	rc = out->offers ? -ENODEV : -ENOMEM;
 	offers_close(out);
 	return rc;
+}
+
+/* What asks for GPU memory may get less, and another path for the host's, so only where there may
+ * be a GPU; and where it gets nothing, without. */
+static int list_one(const char *provider, struct fabric_list *out)
+{
+	if (cuda_is_here() && !list_some(provider, true, out))
+		return 0;
+	return list_some(provider, false, out);
 }
 
 int offers_list(const char *provider, struct fabric_list *out, char why[FABRIC_WHY])

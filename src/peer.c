@@ -12,6 +12,7 @@
 
 #define NO_LANE UINT32_MAX
 #define LINGER  200000000ll /* ns */
+#define MOMENT  100000000ll /* ns */
 
 const char *peer_name(const struct peer *peer, char buf[static 96])
 {
@@ -118,12 +119,18 @@ struct peer *peer_find(struct kvr *kvr, uint64_t instance)
 	return NULL;
 }
 
+void peer_rest(struct kvr *kvr, struct peer *peer)
+{
+	if (kvr->now - peer->wanted_at > MOMENT)
+		peer->heard_at = kvr->now;
+}
+
 void peer_activate(struct kvr *kvr, struct peer *peer)
 {
 	if (peer->active)
 		return;
 	peer->active = true;
-	peer->heard_at = kvr->now;
+	peer_rest(kvr, peer);
 	TAILQ_INSERT_TAIL(&kvr->active, peer, link);
 }
 
@@ -211,6 +218,7 @@ static int greet(struct kvr *kvr, struct peer *peer, enum wire_type type)
 		.type = type,
 		.a = peer->index,
 		.b = peer->has_lane ? peer->lane_here : NO_LANE,
+		.c = kvr->threads != NULL,
 		.body = type == WIRE_HELLO ? kvr->address : NULL,
 		.body_len = type == WIRE_HELLO ? kvr->address_len : 0,
 	};
@@ -236,6 +244,7 @@ static void learn(struct kvr *kvr, struct peer *peer, const struct wire_message 
 {
 	peer->index_there = message->a;
 	peer->lane_there = message->b;
+	peer->has_threads = message->c;
 	peer->state = PEER_UP;
 	peer_activate(kvr, peer);
 }

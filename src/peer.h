@@ -79,6 +79,7 @@ struct peer {
 	struct lane lane;
 	bool has_lane;
 	bool bye_sent, bye_received;
+	bool has_threads; /* of the library's: it answers whatever it does */
 
 	struct channel channel;
 	struct note_queue outbox, unacknowledged; /* both in the order of their numbers */
@@ -86,6 +87,7 @@ struct peer {
 	int64_t owes_at;                          /* ns; when to acknowledge; 0: nothing */
 	uint32_t pongs;                           /* owed to its rails, as bits */
 	int64_t heard_at;                         /* ns; or when we began to wait for something */
+	int64_t wanted_at;                        /* ns; when something was last wanted from it */
 	int64_t ping_at;                          /* ns; the next one ... */
 	unsigned int ping_rail;                   /* ... and where */
 	int64_t good_at; /* ns; when some path was not bad, or nothing was wanted or owed */
@@ -168,6 +170,10 @@ bool peer_is_awaited(const struct kvr *, const struct peer *);
 
 /* A line for logs: "peer 3 (node7)". Returns buf. */
 const char *peer_name(const struct peer *, char buf[static 96]);
+
+/* Its silence counts from now on, as nothing is wanted from it. For a moment that changes nothing:
+ * where two requests to the dead follow each other the second is not to wait for as long again. */
+void peer_rest(struct kvr *, struct peer *);
 
 /* Puts a peer that has something to do on the list that progress works through. */
 void peer_activate(struct kvr *, struct peer *);

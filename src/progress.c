@@ -16,14 +16,6 @@
 #define RENEW_POLLS    100
 #define EVENTS         64 /* per poll of a rail */
 
-/* Who waits and has nothing to do first spins, then gives the core away, then sleeps, then longer.
- * A peer may read here unseen: it sends a PING in half of IDLE_NAP. All in ns. */
-#define IDLE_SPIN 16 /* passes */
-#define IDLE_NAP  (100 * 1000 * 1000)
-#define NAP       (20 * 1000)
-#define IDLE_LONG (1000 * 1000 * 1000)
-#define NAP_LONG  (1000 * 1000)
-
 static void peer_failed(struct kvr *kvr, struct peer *peer, const struct rail *rail, int error)
 {
 	peer_die(kvr, peer, rail, error);
@@ -235,12 +227,13 @@ static int poll_rail(struct kvr *kvr, struct rail *rail)
 	return n;
 }
 
-static bool poll_rails(struct kvr *kvr)
+static bool poll_rails(struct kvr *kvr, uint32_t rails)
 {
 	bool any = false;
 
 	for (unsigned int r = 0; r < kvr->rail_count; r++)
-		any |= poll_rail(kvr, &kvr->rails[r]) > 0;
+		if (rails >> r & 1)
+			any |= poll_rail(kvr, &kvr->rails[r]) > 0;
 	return any;
 }
 
@@ -317,7 +310,7 @@ static bool post_on(struct kvr *kvr, struct rail *rail)
 }
 
 /* One piece for each rail in turn, as long as any of them takes one. */
-static bool post_pieces(struct kvr *kvr)
+static bool post_pieces(struct kvr *kvr, uint32_t rails)
 {
 	bool any = false, more;
 
@@ -326,7 +319,7 @@ static bool post_pieces(struct kvr *kvr)
 		for (unsigned int i = 0; i < kvr->rail_count; i++) {
 			struct rail *rail = &kvr->rails[(kvr->next_rail + i) % kvr->rail_count];
 
-			if (rail_has_room(rail, CONFIG_PIECE_MAX))
+			if (rails >> rail->index & 1 && rail_has_room(rail, CONFIG_PIECE_MAX))
 				more |= post_on(kvr, rail);
 		}
 		any |= more;
@@ -354,71 +347,17 @@ static void advance_clock(struct kvr *kvr)
 	kvr->clock = clock;
 }
 
-bool progress_pass(struct kvr *kvr)
+bool progress_pass(struct kvr *kvr, uint32_t rails)
 {
 	bool any;
 
 	advance_clock(kvr);
 	any = transfer_accept(kvr);
 	cancel_wanted(kvr);
-	any |= poll_rails(kvr);
+	any |= poll_rails(kvr, rails);
 	renew_rails(kvr);
 	failover_check(kvr);
 	watch_feeders(kvr);
 	serve_peers(kvr);
-	return post_pieces(kvr) || any;
-}
-
-/* More ranks than cores is common: whoever has nothing to do must let the others work. */
-static void be_idle(uint32_t passes, int64_t idle_ns)
-{
-	if (passes >= IDLE_SPIN)
-		clock_rest(idle_ns < IDLE_NAP ? 0 : idle_ns > IDLE_LONG ? NAP_LONG : NAP);
-}
-
-int kvr_progress(struct kvr *kvr)
-{
-	bool any;
-
-	if (pthread_mutex_trylock(&kvr->engine))
-		return 1; /* another thread moves our data along */
-	any = progress_pass(kvr);
-	pthread_mutex_unlock(&kvr->engine);
-	return any;
-}
-
-/* One pass; *any: something happened. */
-static bool pass_and_ask(struct kvr *kvr, const struct wait *wait, bool *any)
-{
-	bool ready;
-
-	if (!wait->exclusive) {
-		*any = kvr_progress(kvr);
-		return wait->ready(wait->arg);
-	}
-	pthread_mutex_lock(&kvr->engine);
-	*any = progress_pass(kvr);
-	ready = wait->ready(wait->arg);
-	pthread_mutex_unlock(&kvr->engine);
-	return ready;
-}
-
-int progress_until(struct kvr *kvr, const struct wait *wait)
-{
-	int64_t start = clock_now(), busy = start, now;
-	uint32_t idle = 0;
-	bool any;
-
-	while (!pass_and_ask(kvr, wait, &any)) {
-		now = clock_now();
-		if (wait->timeout_ms >= 0 && now - start >= wait->timeout_ms * 1000000ll)
-			return -ETIMEDOUT;
-		if (any) {
-			busy = now;
-			idle = 0;
-		} else {
-			be_idle(idle++, now - busy);
-		}
-	}
-	return 0;
+	return post_pieces(kvr, rails) || any;
 }

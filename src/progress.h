@@ -4,21 +4,14 @@
 #define KVR_PROGRESS_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 struct kvr;
 
-/* One pass, by the holder of the engine lock; whether anything happened. */
-bool progress_pass(struct kvr *);
+#define PROGRESS_ALL UINT32_MAX
 
-struct wait {
-	bool (*ready)(void *arg);
-	void *arg;
-	bool exclusive; /* ready looks at what the engine lock guards, not just at atomics */
-	int timeout_ms;
-};
-
-/* Passes until ready says so, 0, or the time is over, -ETIMEDOUT; at least one pass, by this thread
- * or another. Gives the core away when idle. */
-int progress_until(struct kvr *, const struct wait *);
+/* One pass, by the holder of the engine lock; whether anything happened. rails: those that are
+ * polled and posted on, as bits. */
+bool progress_pass(struct kvr *, uint32_t rails);
 
 #endif

@@ -14,6 +14,10 @@
 #define RECEIVES 32 /* control messages a burst may bring before we poll */
 #define DRAIN_NS (200 * 1000 * 1000)
 
+/* ns, of rail_measure() */
+#define METER_STEP 20e6
+#define METER_HALF 250e6
+
 /* What the provider's own queues must hold besides: acknowledgements, emulated writes in pieces of
  * its own. At 256 entries an efa endpoint costs half of what it does at its default size. */
 #define PROVIDER_QUEUE 256
@@ -57,9 +61,8 @@ static void fill_messages(struct rail *rail)
 
 static int open_buffers(struct rail *rail)
 {
-	int rc;
-
 	uint32_t pieces = rail_flights(rail);
+	struct fabric_memory memory;
 
 	rail->flights = calloc(pieces + SENDS + RECEIVES, sizeof(*rail->flights));
 	rail->slab_bytes = (SENDS + RECEIVES) * WIRE_MESSAGE_MAX;
@@ -68,8 +71,8 @@ static int open_buffers(struct rail *rail)
 		return -ENOMEM;
 	fill_list(rail, &rail->pieces, FLIGHT_PIECE, rail->flights, pieces);
 	fill_messages(rail);
-	rc = rail->fabric->reg(rail->nic, rail->slab, rail->slab_bytes, 1, &rail->slab_mr);
-	return rc;
+	memory = (struct fabric_memory){.addr = rail->slab, .len = rail->slab_bytes};
+	return rail->fabric->reg(rail->nic, &memory, 1, &rail->slab_mr);
 }
 
 static int post_receives(struct rail *rail)
@@ -112,6 +115,7 @@ int rail_open(struct rail *rail, const struct fabric_ops *fabric, const struct f
 	rc = fabric->open(offer, &limits, &rail->nic, why);
 	if (rc)
 		return rc;
+	rail->meter.at = clock_now();
 	rail->shut_waits = fabric->shut_waits && fabric->shut_waits(rail->nic);
 	if ((rc = learn_address(rail))) {
 		snprintf(why, FABRIC_WHY, "rail %s: its endpoint's name cannot be had: %s",
@@ -254,6 +258,7 @@ int rail_renew(struct rail *rail)
 static void take_send(struct rail *rail, struct flight *flight, struct peer *peer)
 {
 	SLIST_REMOVE_HEAD(&rail->sends, link);
+	flight->ended = false;
 	flight->peer = peer;
 	flight->greets = false;
 	rail->sends_in_flight++;
@@ -303,23 +308,49 @@ int rail_greet(struct rail *rail, struct fabric_rma *rma, struct peer *peer, str
 	return 0;
 }
 
-/* A refusal says nothing about the time after it, in which perhaps nobody had anything to send;
- * nor, with nothing in flight, about the endpoint: a peer that is gone is refused as well. */
-int64_t rail_blocked_for(const struct rail *rail, int64_t now)
-{
-	const struct flight *f = rail->flights + rail_flights(rail), *end = f + SENDS;
-	bool is_full = rail->pieces_in_flight + rail->sends_in_flight;
-	int64_t longest = is_full && rail->refused_at ? rail->refused_last - rail->refused_at : 0;
-
-	for (; SLIST_EMPTY(&rail->sends) && f < end; f++)
-		if (now - f->posted_at > longest)
-			longest = now - f->posted_at;
-	return longest;
-}
-
 bool rail_is_crowded(const struct rail *rail)
 {
 	return rail->sends_in_flight > SENDS / 2;
+}
+
+uint32_t rail_sends(const struct rail *rail, const struct peer *peer, uint32_t turn, int64_t since)
+{
+	const struct flight *f = rail->flights + rail_flights(rail), *end = f + SENDS;
+	uint32_t n = 0;
+
+	for (; f < end; f++)
+		n += !f->ended && f->peer == peer && f->turn == turn && f->posted_at > since;
+	return n;
+}
+
+/* A refusal says nothing about the time after it, in which perhaps nobody had anything to send;
+ * nor, with nothing in flight, about the endpoint: a peer that is gone is refused as well. */
+bool rail_is_blocked(const struct rail *rail, int64_t ns, int64_t now)
+{
+	const struct flight *f = rail->flights + rail_flights(rail), *end = f + SENDS;
+	uint32_t old = 0;
+
+	if (rail->pieces_in_flight + rail->sends_in_flight && rail->refused_at &&
+	    rail->refused_last - rail->refused_at > ns)
+		return true;
+	for (; rail_is_crowded(rail) && f < end; f++)
+		old += !f->ended && now - f->posted_at > ns;
+	return old > SENDS / 2;
+}
+
+void rail_measure(struct rail *rail, int64_t now)
+{
+	uint64_t bytes = rail->stats.bytes_written + rail->stats.bytes_read;
+	struct rail_meter *meter = &rail->meter;
+	double passed = (double)(now - meter->at), old;
+
+	if (passed < METER_STEP)
+		return;
+	old = METER_HALF / (METER_HALF + passed);
+	meter->rate = meter->rate * old + (double)(bytes - meter->bytes) / passed * (1 - old);
+	meter->bytes = bytes;
+	meter->at = now;
+	rail->stats.bytes_per_second = (uint64_t)(meter->rate * 1e9);
 }
 
 int rail_poll(struct rail *rail, struct fabric_event *events, int max)
@@ -342,6 +373,7 @@ void rail_release(struct rail *rail, struct flight *flight)
 	case FLIGHT_PIECE:
 		break; /* see rail_end */
 	case FLIGHT_SEND:
+		flight->ended = true;
 		rail->sends_in_flight--;
 		rail->refused_at = 0;
 		SLIST_INSERT_HEAD(&rail->sends, flight, link);

@@ -36,6 +36,13 @@ struct flight {
 
 SLIST_HEAD(flight_list, flight);
 
+/* How much a rail has moved of late. */
+struct rail_meter {
+	uint64_t bytes; /* that had been moved ... */
+	int64_t at;     /* ... by then; ns */
+	double rate;    /* bytes per ns */
+};
+
 struct rail {
 	const struct fabric_ops *fabric;
 	struct fabric_nic *nic;
@@ -63,6 +70,7 @@ struct rail {
 	uint64_t window, bytes_in_flight;
 	_Atomic uint32_t paths_out; /* peers for which it is out of use */
 	struct kvr_stats stats;
+	struct rail_meter meter;
 };
 
 /* Opens the endpoint and posts its receives. The offer, and where the rail sits, were filled in
@@ -70,6 +78,9 @@ struct rail {
 int rail_open(struct rail *, const struct fabric_ops *, const struct fabric_offer *,
               const struct config *, char why[FABRIC_WHY]);
 void rail_close(struct rail *); /* also of a half-open or zeroed one */
+
+/* Brings stats.bytes_per_second up to date; ns of clock_now(). */
+void rail_measure(struct rail *, int64_t now);
 
 /* Whether a piece of at most len bytes may go now. */
 static inline bool rail_has_room(const struct rail *rail, uint64_t len)
@@ -108,8 +119,12 @@ int rail_send(struct rail *, const struct wire_message *, uint64_t to, struct pe
 /* Reads a few bytes by rma, whose local side is ours, for a peer. -EAGAIN: not now. */
 int rail_greet(struct rail *, struct fabric_rma *, struct peer *, struct flight **out);
 
-/* How long no message has been able to go, in ns. */
-int64_t rail_blocked_for(const struct rail *, int64_t now);
+/* Whether no message has been able to go for so many ns, or more than half of the places have been
+ * taken for that long. */
+bool rail_is_blocked(const struct rail *, int64_t ns, int64_t now);
+
+/* Messages in flight to a peer that were sent after `since`, with that `turn`. */
+uint32_t rail_sends(const struct rail *, const struct peer *, uint32_t turn, int64_t since);
 
 /* Whether more than half of its places for messages are taken. */
 bool rail_is_crowded(const struct rail *);

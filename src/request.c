@@ -4,7 +4,6 @@
 #include "context.h"
 #include "log.h"
 #include "memory.h"
-#include "progress.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -143,6 +142,7 @@ static int start_batch(struct kvr *kvr, const struct kvr_request *like, struct k
 	*out = request;
 	transfer_submit(kvr, request);
 	kvr_progress(kvr);
+	engine_kick(kvr);
 	return 0;
 }
 
@@ -173,7 +173,7 @@ static bool is_finished(void *arg)
 int kvr_request_wait(struct kvr_request *request, int timeout_ms)
 {
 	struct wait wait = {.ready = is_finished, .arg = request, .timeout_ms = timeout_ms};
-	int rc = is_finished(request) ? 0 : progress_until(request->kvr, &wait);
+	int rc = is_finished(request) ? 0 : engine_wait(request->kvr, &wait);
 
 	return rc ? rc : request->result;
 }
@@ -182,6 +182,7 @@ int kvr_request_cancel(struct kvr_request *request)
 {
 	request->cancelled = true;
 	request->kvr->cancel_wanted = true;
+	engine_kick(request->kvr);
 	return 0;
 }
 
@@ -235,7 +236,7 @@ int kvr_counter_wait(struct kvr *kvr, uint32_t counter, uint64_t at_least, int t
 	c.told = c.counter->told;
 	c.counter->waiters++;
 	kvr->waiters++;
-	rc = has_counted(&c) ? 0 : progress_until(kvr, &wait);
+	rc = has_counted(&c) ? 0 : engine_wait(kvr, &wait);
 	c.counter->waiters--;
 	kvr->waiters--;
 	if (!rc && c.value < at_least)

@@ -39,16 +39,17 @@ struct wire_region {
 };
 
 enum wire_type {
-	WIRE_HELLO = 1, /* body: my address. a: your index here, b: your lane here */
-	WIRE_WELCOME,   /* a, b as in HELLO, which it answers; no body */
-	WIRE_END,       /* a: first piece, b: pieces, c: counter. All are posted */
-	WIRE_LOST,   /* a, b: as END, whose counter must not move; c: a piece that will not come */
-	WIRE_DONE,   /* a: first piece, c: 0 or errno. The batch is all visible */
-	WIRE_READY,  /* allgather a, step b: send me yours */
-	WIRE_CHUNK,  /* body: bytes of allgather a, step b, at offset c */
-	WIRE_WANT,   /* a: as END; body: numbers (4 bytes each) that have not come */
-	WIRE_FENCE,  /* give your rail a an epoch above b: see failover.h */
-	WIRE_RAIL,   /* my rail a has epoch b, body: its address */
+	/* body: my address. a: your index here, b: your lane here, c: whether I have threads */
+	WIRE_HELLO = 1,
+	WIRE_WELCOME, /* a, b, c as in HELLO, which it answers; no body */
+	WIRE_END,     /* a: first piece, b: pieces, c: counter. All are posted */
+	WIRE_LOST,    /* a, b: as END, whose counter must not move; c: a piece that will not come */
+	WIRE_DONE,    /* a: first piece, c: 0 or errno. The batch is all visible */
+	WIRE_READY,   /* allgather a, step b: send me yours */
+	WIRE_CHUNK,   /* body: bytes of allgather a, step b, at offset c */
+	WIRE_WANT,    /* a: as END; body: numbers (4 bytes each) that have not come */
+	WIRE_FENCE,   /* give your rail a an epoch above b: see failover.h */
+	WIRE_RAIL,    /* my rail a has epoch b, body: its address */
 	WIRE_PULL,   /* a: batch, b: its lists if this is the last one, c: counter; body: see pull.c
 	              */
 	WIRE_STOP,   /* a: batch that is to end early */

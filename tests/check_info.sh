@@ -6,6 +6,7 @@
 #   sh tests/check_info.sh BUILD-FOLDER
 set -eu
 kvrail=$(cd "$1" && pwd)/kvrail
+fake_cuda=$(cd "$1" && pwd)/tests/fake_cuda
 # Standard error in English.
 LC_ALL=C KVR_PROVIDER=net KVR_RAILS=lo
 export LC_ALL KVR_PROVIDER KVR_RAILS
@@ -119,6 +120,21 @@ says "none of the 1 rails (lo)" 0
 grep -q '^lo  *-  *-  *-$' "$scratch/out" || fail "no row for lo"
 grep -q '^KVR_RAILS  *lo  ' "$scratch/out" || fail "no row for KVR_RAILS"
 grep -q '^No known NUMA node$' "$scratch/out" || fail "no tree"
+
+# gpu_memory PROVIDER GPUS TEXT: what it says of GPU memory, on a machine with so many GPUs.
+gpu_memory()
+{
+	KVR_PROVIDER=$1 KVR_RAILS='' KVR_FAKE_GPUS=$2 LD_LIBRARY_PATH=$fake_cuda \
+		"$kvrail" info >"$scratch/out" 2>"$scratch/err" || fail "info on $1: exit status $?"
+	grep -qF -- "GPU memory: $3" "$scratch/out" || fail "no '$3': $(cat "$scratch/out")"
+}
+
+gpu_memory shm 2 "not taken: provider shm does not take it" # by a libfabric without CUDA
+gpu_memory net 2 "not taken: provider net does not take it"
+gpu_memory shm 0 "not taken: the CUDA driver shows no GPU"
+LD_LIBRARY_PATH=$fake_cuda KVR_PROVIDER=net "$kvrail" info --json 2>/dev/null |
+	grep -q '"gpu_memory":{"taken":false,"why":"provider net ' || fail "no gpu_memory in JSON"
+
 HWLOC_XMLFILE=broken.xml
 export HWLOC_XMLFILE
 says "HWLOC_XMLFILE is passed over" 0

@@ -61,6 +61,10 @@ if(TARGET softefa AND TARGET kvrail_program AND NOT KVRAIL_SANITIZE)
 	# on request only. It runs several things at once by itself.
 	option(KVRAIL_MATRIX "Run the matrix of faults and operations with the tests" OFF)
 endif()
+if(TARGET softefa AND TARGET kvrail_program AND NOT KVRAIL_SANITIZE)
+	kvrail_check(softefa_storm softefa 600 sh ${dir}/softefa/storm.sh
+		$<TARGET_FILE:softefa> $<TARGET_FILE_DIR:kvrail_program> 5000)
+endif()
 if(KVRAIL_MATRIX AND TARGET softefa AND TARGET kvrail_program)
 	kvrail_check(softefa_matrix softefa 600 sh ${dir}/softefa/matrix.sh
 		$<TARGET_FILE:softefa> $<TARGET_FILE_DIR:kvrail_program>)

@@ -162,12 +162,11 @@ static void null_remove(struct fabric_nic *nic, uint64_t peer)
 	(void)peer;
 }
 
-static int null_reg(struct fabric_nic *nic, void *addr, size_t len, uint64_t key,
+static int null_reg(struct fabric_nic *nic, const struct fabric_memory *memory, uint64_t key,
                     struct fabric_mr **out)
 {
 	(void)nic;
-	(void)addr;
-	(void)len;
+	(void)memory;
 	(void)key;
 	*out = &cost.mr;
 	return 0;

@@ -236,18 +236,18 @@ static uint64_t base_of(const struct fabric_nic *nic, const uint8_t *addr)
 	return sim.last_base;
 }
 
-static int sim_reg(struct fabric_nic *nic, void *addr, size_t len, uint64_t key,
+static int sim_reg(struct fabric_nic *nic, const struct fabric_memory *memory, uint64_t key,
                    struct fabric_mr **out)
 {
 	struct fabric_mr *mr = calloc(1, sizeof(*mr));
 
 	if (!mr)
 		return -ENOMEM;
-	*mr = (struct fabric_mr){.nic = nic, .addr = addr, .len = len, .key = key};
+	*mr = (struct fabric_mr){.nic = nic, .addr = memory->addr, .len = memory->len, .key = key};
 	if (sim.virtual_addresses) {
 		sim.last_key += 1 + dice_roll(&world.dice, 1000);
 		mr->key = sim.last_key;
-		mr->base = base_of(nic, addr);
+		mr->base = base_of(nic, memory->addr);
 	}
 	if (find_key(nic, mr->key)) {
 		world_violation("key %llu is registered twice on rail %u.%u",

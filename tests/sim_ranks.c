@@ -125,13 +125,25 @@ void ranks_open(struct dice *dice)
 		}
 }
 
+/* Also one whose requests had all been cancelled. */
+static bool has_given_up(const struct sim_rank *rank)
+{
+	for (uint32_t i = 0; i < rank->kvr->peer_count; i++)
+		if (rank->kvr->peers[i] && rank->kvr->peers[i]->state == PEER_DEAD)
+			return true;
+	return false;
+}
+
 /* A write of a rank that is dead, or that somebody takes for dead, may still be being read, until
  * its silence has lasted here as well. */
 static bool is_mourning(void)
 {
-	for (unsigned int i = 0; i < ranks_count; i++)
+	for (unsigned int i = 0; i < ranks_count; i++) {
+		if (ranks[i].kvr)
+			ranks[i].has_given_up |= has_given_up(&ranks[i]);
 		if (ranks[i].is_dead || ranks[i].has_given_up)
 			return true;
+	}
 	return false;
 }
 

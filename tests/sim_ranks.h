@@ -14,7 +14,7 @@ struct sim_rank {
 	bool idle;         /* nothing came since its last pass, which did nothing */
 	bool inside;       /* it is in a call of kvrail's that waits, and drives the others */
 	bool is_dead;      /* only lives on to be closed */
-	bool has_given_up; /* a request of its ended with -EHOSTUNREACH */
+	bool has_given_up; /* it has taken one of the others for dead */
 	bool is_news;      /* it did something that nobody has checked */
 	int64_t paused_until;
 	int peer[SIM_RANKS];

@@ -7,7 +7,9 @@
 #include "sim_world.h"
 #include <kvrail.h>
 
-#define LIMIT  (25 * S) /* all requests must have ended, whatever happens */
+#define LIMIT (25 * S) /* all requests must have ended, whatever happens; but each one of ... */
+#define LOST                                                                                       \
+	(1500 * MS) /* ... the completions that get lost may cost as much, one after the other */
 #define BURIAL (40 * S)
 
 static void on_log(void *arg, int level, const char *line)
@@ -45,7 +47,8 @@ static void work(void)
 {
 	int64_t limit = world.now + LIMIT, settled;
 
-	while (!world.violations && !load_is_over() && world.now < limit) {
+	while (!world.violations && !load_is_over() &&
+	       world.now < limit + (int64_t)world.lost_ends * LOST) {
 		load_act();
 		turn();
 	}

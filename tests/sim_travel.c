@@ -106,11 +106,13 @@ static void end(void *arg, unsigned int detail)
 	if (is_held(op, end, detail))
 		return;
 	if (!op->ended && !source_is_gone(op)) {
-		if (op->fate.lost_end && !op->fate.error)
+		if (op->fate.lost_end && !op->fate.error) {
+			world.lost_ends++;
 			world_trace("rail %u.%u: a completion is lost", op->from->rank,
 			            op->from->index);
-		else
+		} else {
 			complete(op, op->fate.error);
+		}
 	}
 	unref(op);
 }

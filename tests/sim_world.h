@@ -18,7 +18,7 @@ struct world {
 	int64_t now;      /* ns */
 	bool trace;
 	uint64_t requests, cancelled; /* that ended, and how many of them with -ECANCELED */
-	uint64_t operations, faults, violations;
+	uint64_t operations, faults, lost_ends, violations;
 	uint64_t digest;     /* of all that was ever reported: the same seed gives the same one */
 	char violation[256]; /* the first */
 };

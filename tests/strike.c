@@ -12,9 +12,12 @@
 
 #define MS 1000000ull /* ns */
 
-/* Two NICs of four, one at either side, so that half of the ways between two hosts are well. */
+/* Two NICs of four, one at either side, so that half of the ways between two hosts are well; or one
+ * alone. */
 static const struct strike_fault faults[] = {
 	{.name = "none"},
+	{.name = "one-down", .strikes = {"down 1:1"}, .lifts = {"up 1:1"}},
+	{.name = "one-blackhole", .strikes = {"blackhole 1:1"}, .lifts = {"up 1:1"}},
 	{.name = "down", .strikes = {"down 1:1", "down 0:2"}, .lifts = {"up 1:1", "up 0:2"}},
 	{.name = "blackhole",
          .strikes = {"blackhole 1:1", "blackhole 0:2"},

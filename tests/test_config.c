@@ -36,9 +36,9 @@ static const struct number {
 };
 
 static const char *const names[] = {
-	"KVR_PROVIDER",     "KVR_RAILS",       "KVR_PIECE_BYTES",
-	"KVR_WINDOW_BYTES", "KVR_QUEUE_DEPTH", "KVR_COUNTERS",
-	"KVR_PEER_TIMEOUT", "KVR_WRITE_MODE",  "KVR_LOG",
+	"KVR_PROVIDER",         "KVR_RAILS",    "KVR_PIECE_BYTES",  "KVR_WINDOW_BYTES",
+	"KVR_QUEUE_DEPTH",      "KVR_COUNTERS", "KVR_PEER_TIMEOUT", "KVR_WRITE_MODE",
+	"KVR_PROGRESS_THREADS", "KVR_LOG",
 };
 
 static int clean(void **state)
@@ -337,15 +337,35 @@ static void a_size_that_was_not_set(void **state)
 		refuse(&(struct kvr_options){.size = size}, -EINVAL, "sizeof");
 }
 
-static void progress_threads_are_not_yet(void **state)
+static void progress_threads(void **state)
 {
+	static const struct {
+		const char *word;
+		int option, wanted;
+	} cases[] = {
+		{"", 0, 1},
+		{"0", 0, KVR_THREADS_NONE},
+		{"1", 0, 1},
+		{"node", 0, KVR_THREADS_PER_NODE},
+		{"node", 1, 1}, /* the option beats the environment */
+		{"1", KVR_THREADS_NONE, KVR_THREADS_NONE},
+		{"0", KVR_THREADS_PER_NODE, KVR_THREADS_PER_NODE},
+	};
 	struct kvr_options options = {.size = sizeof(options)};
 
 	(void)state;
-	options.progress_threads = 1;
+	for (size_t i = 0; i < ARRAY(cases); i++) {
+		setenv("KVR_PROGRESS_THREADS", cases[i].word, 1);
+		options.progress_threads = cases[i].option;
+		assert_int_equal(load(&options).progress_threads, cases[i].wanted);
+	}
+	clean(NULL);
+	options.progress_threads = 2;
 	refuse(&options, -EINVAL, "progress_threads");
-	options.progress_threads = -1;
+	options.progress_threads = -3;
 	refuse(&options, -EINVAL, "progress_threads");
+	refuse_environment("KVR_PROGRESS_THREADS", "2");
+	refuse_environment("KVR_PROGRESS_THREADS", "nodes");
 }
 
 /* What config_load lets through to standard error at a level of KVR_LOG. */
@@ -497,7 +517,7 @@ int main(void)
 		cmocka_unit_test_setup(an_unknown_tail_must_be_zero, clean),
 		cmocka_unit_test_setup(an_older_caller_has_fewer_options, clean),
 		cmocka_unit_test_setup(a_size_that_was_not_set, clean),
-		cmocka_unit_test_setup(progress_threads_are_not_yet, clean),
+		cmocka_unit_test_setup(progress_threads, clean),
 		cmocka_unit_test_setup(log_level_by_environment, clean),
 		cmocka_unit_test_setup(write_modes, clean),
 		cmocka_unit_test_setup(the_table_lists_all, clean),

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <time.h>
+#include <unistd.h>
 
 #undef ibv_reg_mr
 #undef ibv_reg_mr_iova
@@ -94,18 +95,21 @@ EXPORT struct ibv_mr *ibv_reg_mr_iova2(struct ibv_pd *pd, void *addr, size_t len
 EXPORT struct ibv_mr *ibv_reg_dmabuf_mr(struct ibv_pd *pd, uint64_t offset, size_t len,
                                         uint64_t iova, int fd, int access)
 {
-	void *map = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED, fd, (off_t)offset);
+	uint64_t before = offset % (uint64_t)sysconf(_SC_PAGESIZE);
+	size_t map_len = len + before;
+	uint8_t *map = mmap(NULL, map_len, PROT_READ | PROT_WRITE, MAP_SHARED, fd,
+	                    (off_t)(offset - before));
 	struct memory *memory;
 
 	if (map == MAP_FAILED)
 		return NULL;
-	memory = memory_register(pd, map, iova, len, (unsigned int)access);
+	memory = memory_register(pd, map + before, iova, len, (unsigned int)access);
 	if (!memory) {
-		munmap(map, len);
+		munmap(map, map_len);
 		return NULL;
 	}
 	memory->map = map;
-	memory->map_len = len;
+	memory->map_len = map_len;
 	return &memory->ibv;
 }
 

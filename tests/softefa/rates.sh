@@ -1,14 +1,15 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 # How much of its rails kvrail uses, on the software EFA: a table of cases, with the rate at which
-# whole calls arrived, its share of what the rails can carry together, and the share that is wanted.
+# whole calls arrived, its share of what the rails can carry together, and the share that is wanted;
+# and what it costs to lose a rail.
 # Every byte is compared. The rates are those that the NICs were given; none is one of EFA. Not a test,
 # for it wants a quiet machine: two cores carry sixteen NICs of 1 Gb/s, and with small blocks of
 # 0.25 Gb/s.
 #
 #   rates.sh SOFTEFA BUILD_DIR [SECONDS [WORDS]]    seconds a case (default 4); only those so named
 #
-# Exit status: 1 if a case failed, or a byte was wrong. A share below what is wanted is marked.
+# Exit status: 1 if a case failed, or a byte was wrong. What is not as wanted is marked.
 set -eu
 LC_ALL=C
 export LC_ALL
@@ -98,4 +99,30 @@ events
 case_ "1,000 blocks of 64 KiB a call" 16 0.25 16 0.99 write $((64 * kib)) 1000 2
 thousand=$share
 case_ "100,000 blocks of 64 KiB a call" 16 0.25 16 "$thousand" write $((64 * kib)) 100000 1
+
+# loss FAULT OP: how much longer a request takes than the rails that are left need.
+loss()
+{
+	name="one rail in a $1, $2"
+	case $name in
+	*"$words"*) ;;
+	*) return 0 ;;
+	esac
+	if "$softefa" --nics 16 --hosts 2 --gbps 0.25 -- "$build/tests/rail_loss" "$softefa" \
+		"one-$1" "$2" 16 1 >"$scratch/out" 2>"$scratch/err"; then
+		awk -v name="$name" '{ printf "%-48s %8.1f %7s %7d%s\n", name, $1, "", 50,
+			($1 > 50) ? "  above" : "" }' "$scratch/out"
+	else
+		failed=1
+		printf '%-48s failed:\n' "$name"
+		tail -n 5 "$scratch/err" | sed 's/^/    /'
+	fi
+}
+
+printf '\n%-48s %8s %7s %7s\n' "a rail that fails in the midst of a request" "ms more" "" "at most"
+for fault in down blackhole; do
+	for op in write read; do
+		loss "$fault" "$op"
+	done
+done
 exit $failed

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -216,6 +217,26 @@ static void test_bad_memory(void **state)
 	pair->a.mr->lkey = pair->b.mr->lkey; /* of another NIC */
 	assert_int_equal(status_of(pair, SIDE_WRITE, &pair->to_b, 0, 64), EFA_INVALID_LKEY);
 	pair->a.mr->lkey = lkey;
+}
+
+/* Its memory begins within a page of the file, and is called by an address of its own. */
+static void test_dmabuf(void **state)
+{
+	struct pair *pair = *state;
+	int fd = memfd_create("dmabuf", 0),
+	    access = IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE;
+	struct side_target target = pair->to_b;
+	struct ibv_mr *mr;
+
+	assert_int_equal(ftruncate(fd, 3 * 4096), 0);
+	mr = ibv_reg_dmabuf_mr(pair->b.pd, 4096 + 100, 5000, 1ull << 40, fd, access);
+	target.rkey = mr->rkey;
+	target.addr = 1ull << 40;
+	assert_int_equal(status_of(pair, SIDE_WRITE, &target, 0, 5000), EFA_OK);
+	ibv_dereg_mr(mr);
+	assert_int_equal(pread(fd, pair->b.memory, 5000, 4096 + 100), 5000);
+	assert_landed(pair, 0, 5000);
+	close(fd);
 }
 
 static void test_full_queues(void **state)
@@ -463,6 +484,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_unsolicited),
 		TEST(test_bad_targets),
 		TEST(test_bad_memory),
+		TEST(test_dmabuf),
 		TEST(test_full_queues),
 		cmocka_unit_test(test_overflow),
 		TEST(test_receiver_not_ready),

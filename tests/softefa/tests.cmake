@@ -78,6 +78,12 @@ if(MPI_C_FOUND)
 	target_link_libraries(mpi_rate PRIVATE kvrail_flags MPI::MPI_C)
 endif()
 
+# Run by storm.sh.
+add_executable(cancel_storm ${softefa_dir}/../cancel_storm.c ${softefa_dir}/../job.c
+	${softefa_dir}/../ranks.c)
+set_target_properties(cancel_storm PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR})
+target_link_libraries(cancel_storm PRIVATE kvrail_flags kvrail_objects)
+
 # Run by matrix.sh.
 add_executable(fault_matrix ${softefa_dir}/../fault_matrix.c ${softefa_dir}/../strike.c
 	${softefa_dir}/../job.c ${softefa_dir}/../ranks.c ${softefa_dir}/shm.c)
@@ -89,3 +95,7 @@ add_executable(rail_share ${softefa_dir}/../rail_share.c ${softefa_dir}/../job.c
 	${softefa_dir}/../ranks.c)
 set_target_properties(rail_share PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR})
 target_link_libraries(rail_share PRIVATE kvrail_flags kvrail_objects)
+add_executable(rail_loss ${softefa_dir}/../rail_loss.c ${softefa_dir}/../strike.c
+	${softefa_dir}/../job.c ${softefa_dir}/../ranks.c ${softefa_dir}/shm.c)
+set_target_properties(rail_loss PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR})
+target_link_libraries(rail_loss PRIVATE kvrail_flags kvrail_objects)

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: MIT
+ * Rails on which nothing moves, and which only look at what memory is registered. */
+#ifndef TESTS_LOOK_FABRIC_H
+#define TESTS_LOOK_FABRIC_H
+
+#include "fabric.h"
+
+#define LOOK_RAILS 4
+
+/* One registration. */
+struct fabric_mr {
+	struct fabric_memory memory;
+	uint64_t key;
+	void *context; /* CUDA's, of the thread then */
+	off_t file;    /* a dmabuf's length; -1: it is none, or closed */
+};
+
+struct look {
+	enum fabric_memory_kind how; /* GPU memory is taken */
+	int refused[3];              /* registrations of each kind: their result */
+	_Atomic int open;            /* registrations */
+	_Atomic int tries;           /* to register */
+};
+
+extern struct look look;
+extern const struct fabric_ops look_ops;
+
+#endif
