@@ -8,7 +8,7 @@
 #                                            of the published one (20), from KVR_TEST_SHARED or ../shared;
 #                                            only what is so named
 #
-# The provider takes about 70 MiB of memory for each rail of a rank, so twelve ranks want 18 GiB; where
+# The provider takes up to 95 MiB of memory for each rail of a rank, so twelve ranks want 21 GiB; where
 # there is less they get fewer rails, and the line says so. NICS=N: no more than N.
 set -eu
 LC_ALL=C
@@ -56,7 +56,7 @@ echo '{"num_hidden_layers": 2, "kv_lora_rank": 56, "qk_rope_head_dim": 8,' \
 nics_for()
 {
 	awk -v ranks="$1" -v nics="${NICS:-16}" '/^MemAvailable/ {
-		fit = int(($2 / 1024 - 3072) / ranks / 75)
+		fit = int(($2 / 1024 - 3072) / ranks / 95)
 		print fit < 1 ? 1 : fit < nics ? fit : nics }' /proc/meminfo
 }
 
