@@ -35,40 +35,17 @@ static void put_free(struct cache *cache, uint32_t block)
 	cache->free_list[place] = block;
 }
 
-static int set_sizes(struct cache *cache, uint64_t bytes)
+int cache_open(const struct kvr_layout *layout, uint64_t seed, struct cache *out)
 {
-	const struct model *m = &cache->model;
-	uint64_t all_layers, blocks;
+	struct cache cache = {.layout = *layout, .random = seed};
+	ssize_t bytes = kvr_layout_bytes(layout);
 
-	if (!m->layers || !m->parts || !m->heads || !m->head_dim || !m->element_bytes ||
-	    !cache->block_tokens)
-		return -EINVAL;
-	if (__builtin_mul_overflow((uint64_t)m->head_dim * m->element_bytes, m->heads,
-	                           &cache->part_bytes) ||
-	    __builtin_mul_overflow(cache->part_bytes, cache->block_tokens, &cache->part_bytes) ||
-	    __builtin_mul_overflow(cache->part_bytes, m->parts, &cache->block_bytes) ||
-	    __builtin_mul_overflow(cache->block_bytes, m->layers, &all_layers))
-		return -EOVERFLOW;
-	blocks = bytes / all_layers;
-	if (!blocks)
-		return -EINVAL;
-	if (blocks > UINT32_MAX)
-		return -EOVERFLOW;
-	cache->blocks = (uint32_t)blocks;
-	cache->layer_bytes = blocks * cache->block_bytes;
-	cache->bytes = blocks * all_layers;
-	return 0;
-}
-
-int cache_open(const struct model *model, uint32_t block_tokens, uint64_t bytes, uint64_t seed,
-               struct cache *out)
-{
-	struct cache cache = {.model = *model, .block_tokens = block_tokens, .random = seed};
-	int rc = set_sizes(&cache, bytes);
-
-	if (rc)
-		return rc;
-	cache.free_list = calloc(cache.blocks, sizeof(cache.free_list[0]));
+	if (bytes < 0)
+		return (int)bytes;
+	cache.bytes = (uint64_t)bytes;
+	cache.token_bytes =
+		(uint64_t)layout->layers * layout->parts * layout->heads * layout->head_bytes;
+	cache.free_list = calloc(layout->blocks, sizeof(cache.free_list[0]));
 	if (!cache.free_list)
 		return -ENOMEM;
 	/* Pages of its own, because the network device will be told of them. */
@@ -80,7 +57,7 @@ int cache_open(const struct model *model, uint32_t block_tokens, uint64_t bytes,
 	}
 	/* Only advice: the first fill is mostly page faults otherwise. */
 	madvise(cache.memory, cache.bytes, MADV_HUGEPAGE);
-	for (uint32_t block = 0; block < cache.blocks; block++)
+	for (uint32_t block = 0; block < layout->blocks; block++)
 		put_free(&cache, block);
 	*out = cache;
 	return 0;
@@ -92,11 +69,6 @@ void cache_close(struct cache *cache)
 		munmap(cache->memory, cache->bytes);
 	free(cache->free_list);
 	memset(cache, 0, sizeof(*cache));
-}
-
-uint32_t cache_blocks_for(const struct cache *cache, uint32_t tokens)
-{
-	return tokens / cache->block_tokens + (tokens % cache->block_tokens != 0);
 }
 
 int cache_take(struct cache *cache, uint32_t count, uint32_t *table)
@@ -111,35 +83,46 @@ int cache_take(struct cache *cache, uint32_t count, uint32_t *table)
 void cache_give(struct cache *cache, uint32_t count, const uint32_t *table)
 {
 	/* Blocks given twice: the free list would run over, and not only where asserts are on. */
-	if (count > cache->blocks - cache->free_count)
+	if (count > cache->layout.blocks - cache->free_count)
 		abort();
 	for (uint32_t i = 0; i < count; i++) {
-		assert(table[i] < cache->blocks);
+		assert(table[i] < cache->layout.blocks);
 		put_free(cache, table[i]);
 	}
 }
 
-static uint8_t *token_at(const struct cache *cache, uint32_t layer, uint32_t part,
-                         const uint32_t *table, uint32_t token)
-{
-	uint32_t block = table[token / cache->block_tokens];
-	uint32_t place = token % cache->block_tokens;
+/* A layer, part and token of a request: where it lies, and what its pattern is. */
+struct place {
+	uint32_t layer, part, token;
+};
 
-	assert(block < cache->blocks);
-	return cache->memory + layer * cache->layer_bytes + block * cache->block_bytes +
-	       part * cache->part_bytes + place * model_token_bytes(&cache->model);
+static uint8_t *token_at(const struct cache *cache, const struct cache_kv *kv, struct place p)
+{
+	const struct kvr_layout *l = &cache->layout;
+	uint32_t block = kv->table[p.token / l->block_tokens];
+
+	assert(block < l->blocks);
+	return cache->memory + l->offset + p.layer * l->layer_stride + p.part * l->part_stride +
+	       block * l->block_stride + p.token % l->block_tokens * l->token_stride;
 }
 
-/* Of all tokens in one layer and part. Two fields per word, not sums of products: the pattern is
- * the same for caches of different geometry. */
-static uint64_t part_seed(uint64_t request, uint32_t layer, uint32_t part)
+/* Fields of words, not sums of products: the pattern is the same for caches of different
+ * geometry. The layer's number is the model's. */
+static uint64_t token_seed(const struct cache *cache, const struct cache_kv *kv, struct place p)
 {
-	return mix(mix(request + GOLDEN) + ((uint64_t)layer << 32 | part));
+	uint32_t layer = cache->layout.first_layer + p.layer, token = kv->first_token + p.token;
+	uint64_t owner = mix(kv->request + GOLDEN);
+
+	if (token < kv->shared) {
+		owner = mix(~kv->ids[token / kv->chunk_tokens]);
+		token %= kv->chunk_tokens;
+	}
+	return mix(mix(owner + ((uint64_t)layer << 32 | p.part)) + token * GOLDEN);
 }
 
-static uint64_t head_seed(uint64_t part_seed, uint32_t token, uint32_t head)
+static uint64_t head_seed(uint64_t token_seed, uint32_t head)
 {
-	return mix(part_seed + ((uint64_t)token << 32 | head) * GOLDEN);
+	return mix(token_seed + head);
 }
 
 /* Eight bytes of a head, from `offset`. Cheap: all of the cache goes through it; the seed is well
@@ -191,40 +174,39 @@ static uint64_t head_wrong_bytes(const uint8_t *at, uint64_t bytes, uint64_t see
 	return wrong;
 }
 
-static void token_fill(uint8_t *at, const struct model *model, uint64_t seed, uint32_t token)
+static void token_fill(const struct cache *cache, const struct cache_kv *kv, struct place p)
 {
-	uint64_t bytes = model_head_bytes(model);
+	const struct kvr_layout *l = &cache->layout;
+	uint64_t seed = token_seed(cache, kv, p);
+	uint8_t *at = token_at(cache, kv, p);
 
-	for (uint32_t head = 0; head < model->heads; head++)
-		head_fill(at + head * bytes, bytes, head_seed(seed, token, head));
+	for (uint32_t head = 0; head < l->heads; head++)
+		head_fill(at + head * l->head_stride, l->head_bytes,
+		          head_seed(seed, l->first_head + head));
 }
 
-static uint64_t token_compare(const uint8_t *at, const struct model *model, uint64_t seed,
-                              uint32_t token)
+static uint64_t token_compare(const struct cache *cache, const struct cache_kv *kv, struct place p)
 {
-	uint64_t bytes = model_head_bytes(model);
-	uint64_t wrong = 0, this_seed;
+	const struct kvr_layout *l = &cache->layout;
+	uint64_t seed = token_seed(cache, kv, p), wrong = 0, this_seed;
+	const uint8_t *at = token_at(cache, kv, p);
 
-	for (uint32_t head = 0; head < model->heads; head++, at += bytes) {
-		this_seed = head_seed(seed, token, head);
-		if (!head_is_right(at, bytes, this_seed))
-			wrong += head_wrong_bytes(at, bytes, this_seed);
+	for (uint32_t head = 0; head < l->heads; head++, at += l->head_stride) {
+		this_seed = head_seed(seed, l->first_head + head);
+		if (!head_is_right(at, l->head_bytes, this_seed))
+			wrong += head_wrong_bytes(at, l->head_bytes, this_seed);
 	}
 	return wrong;
 }
 
-void cache_fill(struct cache *cache, uint64_t request, const uint32_t *table, uint32_t tokens)
+void cache_fill(struct cache *cache, const struct cache_kv *kv)
 {
-	uint64_t seed;
+	struct place p;
 
-	for (uint32_t layer = 0; layer < cache->model.layers; layer++) {
-		for (uint32_t part = 0; part < cache->model.parts; part++) {
-			seed = part_seed(request, layer, part);
-			for (uint32_t token = 0; token < tokens; token++)
-				token_fill(token_at(cache, layer, part, table, token),
-				           &cache->model, seed, token);
-		}
-	}
+	for (p.layer = kv->first_layer; p.layer < kv->first_layer + kv->layers; p.layer++)
+		for (p.part = 0; p.part < cache->layout.parts; p.part++)
+			for (p.token = 0; p.token < kv->tokens; p.token++)
+				token_fill(cache, kv, p);
 }
 
 /* The next token to look at; `tokens` behind the last, which is never stepped over. */
@@ -237,24 +219,21 @@ static uint32_t next_token(uint32_t token, uint32_t step, uint32_t tokens)
 	return step < last - token ? token + step : last;
 }
 
-uint64_t cache_compare(const struct cache *cache, uint64_t request, const uint32_t *table,
-                       uint32_t tokens, uint32_t step, uint64_t *compared)
+uint64_t cache_compare(const struct cache *cache, const struct cache_kv *kv, uint32_t step,
+                       uint64_t *compared)
 {
-	uint64_t token_bytes = model_token_bytes(&cache->model);
-	uint64_t seed, wrong = 0;
+	const struct kvr_layout *l = &cache->layout;
+	uint64_t wrong = 0;
+	struct place p;
 
 	*compared = 0;
 	step = step ? step : 1;
-	for (uint32_t layer = 0; layer < cache->model.layers; layer++) {
-		for (uint32_t part = 0; part < cache->model.parts; part++) {
-			seed = part_seed(request, layer, part);
-			for (uint32_t token = 0; token < tokens;
-			     token = next_token(token, step, tokens)) {
-				wrong += token_compare(token_at(cache, layer, part, table, token),
-				                       &cache->model, seed, token);
-				*compared += token_bytes;
+	for (p.layer = kv->first_layer; p.layer < kv->first_layer + kv->layers; p.layer++)
+		for (p.part = 0; p.part < l->parts; p.part++)
+			for (p.token = 0; p.token < kv->tokens;
+			     p.token = next_token(p.token, step, kv->tokens)) {
+				wrong += token_compare(cache, kv, p);
+				*compared += (uint64_t)l->heads * l->head_bytes;
 			}
-		}
-	}
 	return wrong;
 }

@@ -1,124 +1,28 @@
 /* SPDX-License-Identifier: MIT
- * kvrail replay: what all ranks did, added up and printed. */
-#include "replay.h"
+ * kvrail replay: prints what all ranks did. */
+#include "replay_summary.h"
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-/* Of one rank, as it goes through kvr_allgather. */
-struct result {
-	uint64_t is_prefill, requests, bytes, verified_bytes, wrong_bytes;
-	double busy_seconds;
-	int64_t rails;
-	struct {
-		char name[32];
-		uint64_t bytes;
-	} rail[KVR_MAX_RAILS];
-};
-
-struct summary {
-	const struct replay *replay;
-	const struct result *ranks;
-	uint64_t requests, bytes, verified_bytes, wrong_bytes;
-	/* Of each prefill rank the bytes over the time in which it had a request's KV in flight,
-	 * summed: what the ranks moved together while they moved. Filling, comparing and waiting
-	 * for block tables do not count. */
-	double bytes_per_second;
-	double p50_ms, p99_ms; /* from a request's first kvr_write to the end of its last */
-	bool good;
-};
-
-static void make_result(const struct replay *r, struct result *out)
+/* Whichever side moved them: writes that are pulled are read by their target. */
+static uint64_t rail_bytes(const struct result *result, int64_t rail)
 {
-	struct kvr_rail rail = {.size = sizeof(rail)};
+	const struct kvr_stats *stats = &result->rail[rail].stats;
 
-	memset(out, 0, sizeof(*out));
-	out->is_prefill = r->is_prefill;
-	out->requests = r->ended;
-	out->bytes = r->bytes;
-	out->verified_bytes = r->verified_bytes;
-	out->wrong_bytes = r->wrong_bytes;
-	out->busy_seconds = r->busy_seconds;
-	for (int i = 0; i < kvr_rail_count(r->app->kvr) && i < KVR_MAX_RAILS; i++) {
-		if (kvr_rail_get(r->app->kvr, i, &rail))
-			continue;
-		memcpy(out->rail[out->rails].name, rail.name, sizeof(rail.name));
-		out->rail[out->rails++].bytes = r->rail_bytes[i];
-	}
+	return stats->bytes_written + stats->bytes_read;
 }
 
-static void *gather(const struct replay *r, const void *mine, size_t len)
+static json_t *rail_json(int rank, const struct result *result, int64_t rail)
 {
-	void *all = calloc((size_t)r->app->nranks, len);
-	int rc;
+	const struct kvr_stats *stats = &result->rail[rail].stats;
 
-	if (!all)
-		app_abort(r->app, "no memory for the results of %d ranks", r->app->nranks);
-	rc = kvr_allgather(r->app->kvr, mine, all, len);
-	if (rc)
-		app_abort(r->app, "gathering results: %s", kvr_strerror(rc));
-	return all;
-}
-
-static int by_value(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-
-	return (x > y) - (x < y);
-}
-
-/* The smallest value that `percent` of all do not exceed. */
-static double percentile(const double *sorted, size_t count, size_t percent)
-{
-	return count ? sorted[(count * percent + 99) / 100 - 1] : 0;
-}
-
-/* Prefill rank 0 has the most requests, so its share is what every rank sends. */
-static void gather_latencies(const struct replay *r, struct summary *sum)
-{
-	size_t prefill = r->input->options.prefill, requests = r->input->trace.count;
-	size_t most = (requests + prefill - 1) / prefill, count = 0;
-	double *mine = calloc(most, sizeof(*mine));
-	double *all;
-
-	if (!mine)
-		app_abort(r->app, "no memory for %zu latencies", most);
-	if (r->is_prefill)
-		memcpy(mine, r->latencies_ms, r->ended * sizeof(*mine));
-	all = gather(r, mine, most * sizeof(*mine));
-	for (size_t rank = 0; rank < prefill; rank++) {
-		memmove(&all[count], &all[rank * most], sum->ranks[rank].requests * sizeof(*all));
-		count += sum->ranks[rank].requests;
-	}
-	qsort(all, count, sizeof(*all), by_value);
-	sum->p50_ms = percentile(all, count, 50);
-	sum->p99_ms = percentile(all, count, 99);
-	free(all);
-	free(mine);
-}
-
-static void add_up(const struct replay *r, struct summary *sum)
-{
-	uint64_t come = 0;
-
-	for (int rank = 0; rank < r->app->nranks; rank++) {
-		const struct result *result = &sum->ranks[rank];
-
-		sum->verified_bytes += result->verified_bytes;
-		sum->wrong_bytes += result->wrong_bytes;
-		if (!result->is_prefill) {
-			come += result->bytes;
-			continue;
-		}
-		sum->requests += result->requests;
-		sum->bytes += result->bytes;
-		if (result->busy_seconds > 0)
-			sum->bytes_per_second += (double)result->bytes / result->busy_seconds;
-	}
-	sum->good = !sum->wrong_bytes && come == sum->bytes &&
-	            sum->requests == r->input->trace.count &&
-	            (r->input->options.verify != VERIFY_FULL || sum->verified_bytes == sum->bytes);
+	return json_pack("{si ss sI sI sI sI sI sI}", "rank", rank, "name", result->rail[rail].name,
+	                 "bytes", (json_int_t)rail_bytes(result, rail), "bytes_written",
+	                 (json_int_t)stats->bytes_written, "bytes_read",
+	                 (json_int_t)stats->bytes_read, "errors", (json_int_t)stats->errors,
+	                 "retries", (json_int_t)stats->retries, "resets",
+	                 (json_int_t)stats->resets);
 }
 
 static json_t *rails_json(const struct summary *sum)
@@ -127,40 +31,95 @@ static json_t *rails_json(const struct summary *sum)
 
 	for (int rank = 0; rank < sum->replay->app->nranks; rank++)
 		for (int64_t i = 0; i < sum->ranks[rank].rails; i++)
-			json_array_append_new(
-				rails, json_pack("{si ss sI}", "rank", rank, "name",
-			                         sum->ranks[rank].rail[i].name, "bytes",
-			                         (json_int_t)sum->ranks[rank].rail[i].bytes));
+			json_array_append_new(rails, rail_json(rank, &sum->ranks[rank], i));
 	return rails;
+}
+
+/* null where there is none. */
+static json_t *latency_json(const struct latency_summary *l, double scale)
+{
+	if (!l->count)
+		return json_null();
+	return json_pack("{sf sf sf sf}", "p50", l->p50 * scale, "p90", l->p90 * scale, "p99",
+	                 l->p99 * scale, "max", l->max * scale);
+}
+
+/* Of the requests of LARGE_BYTES: how many layers' transfers their latencies are. */
+static double layers_of(const struct summary *sum)
+{
+	return sum->replay->input->model.layers;
+}
+
+static json_t *counts_json(const struct summary *sum)
+{
+	return json_pack("{ss ss sI sI sI sI sI sI sI sI}", "event", "summary", "provider",
+	                 kvr_provider(sum->replay->app->kvr, NULL), "requests",
+	                 (json_int_t)sum->requests, "bytes", (json_int_t)sum->bytes,
+	                 "verified_bytes", (json_int_t)sum->verified_bytes, "mismatches",
+	                 (json_int_t)sum->wrong_bytes, "reused_bytes",
+	                 (json_int_t)sum->reused_bytes, "cancelled", (json_int_t)sum->cancelled,
+	                 "late_bytes", (json_int_t)sum->late_bytes, "leaked_blocks",
+	                 (json_int_t)sum->leaked_blocks);
 }
 
 static void print_json(const struct summary *sum)
 {
-	app_json(json_pack("{ss ss sI sI sI sI sf s{sf sf} so}", "event", "summary", "provider",
-	                   kvr_provider(sum->replay->app->kvr, NULL), "requests",
-	                   (json_int_t)sum->requests, "bytes", (json_int_t)sum->bytes,
-	                   "verified_bytes", (json_int_t)sum->verified_bytes, "mismatches",
-	                   (json_int_t)sum->wrong_bytes, "bytes_per_second", sum->bytes_per_second,
-	                   "latency_ms", "p50", sum->p50_ms, "p99", sum->p99_ms, "rails",
-	                   rails_json(sum)));
+	json_t *object = counts_json(sum);
+
+	json_object_update_new(
+		object, json_pack("{sf so so so so s{sI sI} so}", "bytes_per_second",
+	                          sum->bytes_per_second, "latency_ms", latency_json(&sum->ms, 1),
+	                          "ideal_ms", latency_json(&sum->ideal_ms, 1), "ratio_to_ideal",
+	                          latency_json(&sum->over_ideal, 1), "unhidden_layers",
+	                          latency_json(&sum->over_ideal, layers_of(sum)), "resident_bytes",
+	                          "half", (json_int_t)sum->resident_half, "end",
+	                          (json_int_t)sum->resident_end, "rails", rails_json(sum)));
+	app_json(object);
 }
 
+static uint64_t kind_bytes(const struct summary *sum, bool is_prefill)
+{
+	uint64_t bytes = 0;
+
+	for (int rank = 0; rank < sum->replay->app->nranks; rank++)
+		for (int64_t i = 0; i < sum->ranks[rank].rails; i++)
+			if (sum->ranks[rank].is_prefill == is_prefill)
+				bytes += rail_bytes(&sum->ranks[rank], i);
+	return bytes;
+}
+
+/* Of the kind of rank that moves the KV; there a rail without bytes is news. */
 static void print_rails(const struct summary *sum)
 {
+	bool prefill = kind_bytes(sum, true) >= kind_bytes(sum, false);
 	char size[32];
 
-	printf("\n%-6s %-8s %-16s %s\n", "rank", "kind", "rail", "written");
+	printf("\n%-6s %-8s %-16s %s\n", "rank", "kind", "rail", prefill ? "written" : "read");
 	for (int rank = 0; rank < sum->replay->app->nranks; rank++) {
 		const struct result *result = &sum->ranks[rank];
 
-		/* A prefill rank's rail without bytes is news; decode ranks send little. */
-		for (int64_t i = 0; i < result->rails; i++)
-			if (result->is_prefill || result->rail[i].bytes)
-				printf("%-6d %-8s %-16s %s\n", rank,
-				       result->is_prefill ? "prefill" : "decode",
-				       result->rail[i].name,
-				       human_bytes(result->rail[i].bytes, size));
+		for (int64_t i = 0; result->is_prefill == prefill && i < result->rails; i++)
+			printf("%-6d %-8s %-16s %s\n", rank, prefill ? "prefill" : "decode",
+			       result->rail[i].name, human_bytes(rail_bytes(result, i), size));
 	}
+}
+
+static void print_latency(const char *what, const struct latency_summary *l, double scale,
+                          const char *unit)
+{
+	if (l->count)
+		printf("%-11s p50 %.3f%s, p90 %.3f%s, p99 %.3f%s, max %.3f%s\n", what,
+		       l->p50 * scale, unit, l->p90 * scale, unit, l->p99 * scale, unit,
+		       l->max * scale, unit);
+}
+
+static void print_latencies(const struct summary *sum)
+{
+	print_latency("latency", &sum->ms, 1, " ms");
+	print_latency("ideal", &sum->ideal_ms, 1, " ms");
+	print_latency("over ideal", &sum->over_ideal, 1, "");
+	if (sum->replay->input->options.layer_ms > 0)
+		print_latency("unhidden", &sum->over_ideal, layers_of(sum), " layers");
 }
 
 static void print_table(const struct summary *sum)
@@ -168,40 +127,60 @@ static void print_table(const struct summary *sum)
 	static const char *const how[] = {[VERIFY_FULL] = "every byte",
 	                                  [VERIFY_SAMPLE] = "some tokens of every block",
 	                                  [VERIFY_OFF] = "nothing"};
+	const struct replay_options *o = &sum->replay->input->options;
 	char size[32];
 
 	printf("requests    %" PRIu64 "\n", sum->requests);
+	if (o->cancel)
+		printf("cancelled   %" PRIu64 ", after which %" PRIu64 " bytes came\n",
+		       sum->cancelled, sum->late_bytes);
 	printf("KV moved    %s\n", human_bytes(sum->bytes, size));
-	printf("verified    %s (%s)\n", human_bytes(sum->verified_bytes, size),
-	       how[sum->replay->input->options.verify]);
+	if (o->prefix)
+		printf("KV reused   %s\n", human_bytes(sum->reused_bytes, size));
+	printf("verified    %s (%s)\n", human_bytes(sum->verified_bytes, size), how[o->verify]);
 	printf("mismatches  %" PRIu64 " bytes\n", sum->wrong_bytes);
 	printf("rate        %s, summed over prefill ranks while they write\n",
 	       human_rate(sum->bytes_per_second, size));
-	printf("latency     p50 %.3f ms, p99 %.3f ms\n", sum->p50_ms, sum->p99_ms);
+	print_latencies(sum);
 	print_rails(sum);
+}
+
+static void say_failure(const struct summary *sum)
+{
+	app_error("replay failed: %" PRIu64 " wrong bytes, %" PRIu64 " late, %" PRIu64
+	          " blocks lost, %" PRIu64 " of %zu requests moved and %" PRIu64
+	          " cancelled, %" PRIu64 " bytes verified of %" PRIu64,
+	          sum->wrong_bytes, sum->late_bytes, sum->leaked_blocks, sum->requests,
+	          sum->replay->input->trace.count, sum->cancelled, sum->verified_bytes,
+	          sum->bytes + sum->reused_bytes);
+}
+
+static bool plot(const struct summary *sum)
+{
+	const char *path = sum->replay->input->options.plot;
+	int rc = path ? replay_plot(sum->latencies, sum->latency_count, path) : 0;
+
+	if (rc)
+		app_error("--plot %s: %s", path, strerror(-rc));
+	return !rc;
 }
 
 int replay_report(struct replay *r)
 {
-	struct summary sum = {.replay = r};
-	struct result mine, *ranks;
+	struct summary sum;
+	bool good;
 
-	make_result(r, &mine);
-	ranks = gather(r, &mine, sizeof(mine));
-	sum.ranks = ranks;
-	add_up(r, &sum);
-	gather_latencies(r, &sum);
+	replay_summary_make(r, &sum);
+	good = sum.good;
 	if (r->app->rank == 0) {
 		if (r->app->json)
 			print_json(&sum);
 		else
 			print_table(&sum);
 		if (!sum.good)
-			app_error("replay failed: %" PRIu64 " wrong bytes, %" PRIu64 " of %zu "
-			          "requests moved, %" PRIu64 " bytes verified of %" PRIu64,
-			          sum.wrong_bytes, sum.requests, r->input->trace.count,
-			          sum.verified_bytes, sum.bytes);
+			say_failure(&sum);
+		good &= plot(&sum);
 	}
-	free(ranks);
-	return sum.good ? EXIT_OK : EXIT_FAILED;
+	replay_summary_free(&sum);
+	return good ? EXIT_OK : EXIT_FAILED;
 }

@@ -11,9 +11,11 @@
 
 struct worker_job {
 	bool compare; /* else fill */
-	uint64_t request;
-	const uint32_t *table;
-	uint32_t tokens;
+	struct cache_kv kv;
+	double layer_seconds;     /* fill: no layer is ready sooner after the one before */
+	_Atomic uint32_t ready;   /* fill: layers */
+	uint8_t *spoil;           /* fill: a byte of the last layer to damage, or NULL */
+	double ended;             /* fill: seconds_now() when the last one was */
 	uint32_t step;            /* compare: every step-th token */
 	uint64_t compared, wrong; /* compare: bytes */
 	_Atomic bool done;
@@ -29,13 +31,14 @@ struct worker {
 	bool stop;
 };
 
-/* 0 or a negative errno. The cache's blocks in a job's table are the worker's until it is done;
- * the free list stays the caller's. */
+/* 0 or a negative errno. The cache's blocks in a job's table are the worker's until it is done, or
+ * their layer is ready; the free list stays the caller's. */
 int worker_start(struct worker *, struct cache *);
 void worker_stop(struct worker *); /* no job may be left */
 
 /* In order. The job stays where it is until it is done. */
 void worker_submit(struct worker *, struct worker_job *);
+uint32_t worker_ready(const struct worker_job *);
 bool worker_done(const struct worker_job *);
 
 #endif

@@ -29,6 +29,8 @@ endif()
 if(TARGET kvrail_program)
 	kvrail_check(check_info unit 60 sh ${dir}/check_info.sh $<TARGET_FILE_DIR:kvrail_program>)
 	kvrail_check(mpi_bench mpi 300 sh ${dir}/mpi_bench.sh $<TARGET_FILE_DIR:kvrail_program>)
+	kvrail_check(mpi_handoff mpi 300
+		sh ${dir}/mpi_handoff.sh $<TARGET_FILE_DIR:kvrail_program>)
 	kvrail_check(mpi_replay mpi 600
 		sh ${dir}/mpi_replay.sh $<TARGET_FILE_DIR:kvrail_program>)
 	if(NOT KVRAIL_SANITIZE)
@@ -49,6 +51,10 @@ if(TARGET softefa AND NOT KVRAIL_SANITIZE)
 	endif()
 endif()
 if(TARGET softefa AND TARGET kvrail_program AND NOT KVRAIL_SANITIZE)
+	kvrail_check(softefa_shapes softefa 300 sh ${dir}/softefa/shapes.sh
+		$<TARGET_FILE:softefa> $<TARGET_FILE_DIR:kvrail_program> quick)
+	kvrail_check(softefa_soak softefa 300 sh ${dir}/softefa/soak.sh
+		$<TARGET_FILE:softefa> $<TARGET_FILE_DIR:kvrail_program> quick)
 	kvrail_check(softefa_replay softefa 600 sh ${dir}/softefa/test_replay.sh
 		$<TARGET_FILE:softefa> $<TARGET_FILE_DIR:kvrail_program>)
 	kvrail_check(softefa_affinity softefa 600 sh ${dir}/softefa/test_affinity.sh

@@ -70,7 +70,8 @@ rails_bytes()
 }
 
 # moves REQUESTS TOKENS BYTES-PER-TOKEN P D ARGUMENT...: one line of JSON, with what the trace asks
-# for, all of it verified, and not a byte more on the rails. VERIFIED: other bytes to expect.
+# for, all of it verified, and not a byte more on the rails. VERIFIED: other bytes to expect. REUSED:
+# bytes that are to be verified, but not moved.
 moves()
 {
 	requests=$1
@@ -80,13 +81,17 @@ moves()
 	shift 5
 	replay $((prefill + decode)) --json --prefill "$prefill" --decode "$decode" "$@"
 	number='[0-9.e+-]+'
+	percentiles="\{\"p50\":$number,\"p90\":$number,\"p99\":$number,\"max\":$number\}"
 	if [ "$status" -ne 0 ]; then
 		failed "status $status"
 	elif [ "$(wc -l <out)" -ne 1 ]; then
 		failed "more than one line on standard output"
 	elif ! grep -Eqx "\{\"event\":\"summary\",\"provider\":\"[^\"]+\",\"requests\":$requests,\
-\"bytes\":$bytes,\"verified_bytes\":${VERIFIED:-$bytes},\"mismatches\":0,\
-\"bytes_per_second\":$number,\"latency_ms\":\{\"p50\":$number,\"p99\":$number\},\
+\"bytes\":$bytes,\"verified_bytes\":${VERIFIED:-$((bytes + ${REUSED:-0}))},\"mismatches\":0,\
+\"reused_bytes\":${REUSED:-0},\"cancelled\":0,\"late_bytes\":0,\"leaked_blocks\":0,\
+\"bytes_per_second\":$number,\"latency_ms\":$percentiles,\"ideal_ms\":(null|$percentiles),\
+\"ratio_to_ideal\":(null|$percentiles),\"unhidden_layers\":(null|$percentiles),\
+\"resident_bytes\":\{\"half\":$number,\"end\":$number\},\
 \"rails\":\[\{\"rank\":0,.*\}\]\}" out; then
 		failed "not $requests requests, $bytes bytes, ${VERIFIED:-$bytes} verified"
 	elif [ "$(rails_bytes "$prefill")" != "$bytes" ]; then
@@ -119,6 +124,13 @@ cat >tiny.json <<'END'
  "torch_dtype": "float32"}
 END
 
+for heads in 2 4; do
+	echo '{"num_hidden_layers": 3, "head_dim": 8, "torch_dtype": "float16",' \
+		'"num_attention_heads": 4, "num_key_value_heads": '"$heads}" >heads$heads.json
+done
+echo '{"num_hidden_layers": 3, "kv_lora_rank": 24, "qk_rope_head_dim": 8, "dtype": "float16"}' \
+	>latent.json
+
 qwen=12288      # 24 layers x 2 parts x 2 heads x 64 elements x 2 bytes
 deepseek=70272  # 61 x 1 x 1 x 576 x 2
 tiny=120        # 3 x 2 x 1 x 5 x 4
@@ -140,6 +152,55 @@ VERIFIED=0 moves 12 3328 $qwen 1 2 --verify off mixed
 # Every fourth token of the only block, and the last: 0 4 8 12 15.
 trace block 16
 VERIFIED=$((5 * qwen)) moves 1 16 $qwen 1 1 --verify sample block
+
+# Sharded and laid out otherwise on either side; 96 bytes a head and token, 192 the latent.
+moves 12 3328 384 4 2 --tp-prefill 4 --tp-decode 2 --model heads4.json mixed
+moves 12 3328 384 2 4 --tp-prefill 2 --tp-decode 4 --model heads4.json --block-tokens 16:64 mixed
+# Each of the two heads is kept twice, and comes from the one rank of its stage.
+moves 12 3328 384 2 4 --pp-prefill 2 --tp-decode 4 --model heads2.json \
+	--layout nhd:hnd --block-tokens 64:16 mixed
+moves 12 3328 384 4 2 --tp-prefill 2 --tp-decode 2 --model latent.json --layout lbpth:blpht mixed
+moves 12 3328 384 1 4 --tp-decode 2 --model heads4.json --layerwise mixed
+moves 4 1232 384 3 1 --pp-prefill 3 --model heads4.json --layerwise --compute-ms-per-layer 5 \
+	--limit 4 mixed
+# One after the other: of 515, 900 and 600 tokens the first 512 are there.
+REUSED=$((1536 * qwen)) moves 12 $((3328 - 1536)) $qwen 1 1 --prefix --closed 1 mixed
+REUSED=$((1536 * 384)) moves 12 $((3328 - 1536)) 384 2 1 --prefix --closed 1 --layerwise \
+	--tp-prefill 2 --model heads4.json --block-tokens 16:64 mixed
+# With room for the largest request alone, what is kept has to go each time.
+REUSED=$((1536 * qwen)) moves 12 $((3328 - 1536)) $qwen 1 1 --prefix --closed 1 \
+	--cache-gib 0.0105 mixed
+
+# cancels ARGUMENT...: some requests of 24, but not all, and nothing comes later.
+cancels()
+{
+	replay 4 --json --cancel 30 --model heads4.json "$@" many
+	[ "$status" -eq 0 ] || failed "status $status"
+	grep -q '"cancelled":[1-9][0-9]*,"late_bytes":0,"leaked_blocks":0,' out ||
+		failed "nothing was cancelled, or not cleanly"
+	grep -Eq '"requests":[1-9][0-9]*,"bytes":([1-9][0-9]*),"verified_bytes":\1,' out ||
+		failed "not all that was moved was verified"
+}
+
+cancels --prefill 2 --decode 2
+cancels --prefill 2 --decode 2 --tp-prefill 2 --layerwise --compute-ms-per-layer 2
+cancels --prefill 1 --decode 3
+
+replay 2 --json --cancel 100 --spoil 2 many
+[ "$status" -eq 1 ] || failed "status $status, not 1"
+grep -q '"cancelled":24,"late_bytes":1,"leaked_blocks":0,' out || failed "the late byte was not found"
+grep -q 'request 2 was cancelled, but 1 bytes came later' err || failed "does not name the request"
+
+trace few 600 300 200
+sed -i '2s/"timestamp": 0/"timestamp": 5000/; 3s/"timestamp": 0/"timestamp": 20000/' few
+before=$(date +%s)
+moves 3 1100 $qwen 1 1 --speedup 10 few
+[ $(($(date +%s) - before)) -ge 2 ] || failed "did not wait for the times of the trace"
+
+replay 2 --plot plot.svg mixed
+[ "$status" -eq 0 ] || failed "status $status"
+[ "$(grep -c 'circle class="request"' plot.svg)" -eq 12 ] || failed "not a dot for each request"
+[ "$(tail -n 1 plot.svg)" = "</svg>" ] || failed "the plot has no end"
 
 replay 2 one
 [ "$status" -eq 0 ] || failed "status $status"
@@ -181,6 +242,24 @@ refused "--prefill 2 and --decode 2 need 4 ranks, but this job has 3" \
 refused "mpirun -n 4 kvrail replay --prefill 2 --decode 2" 2 --prefill 2 --decode 2 one
 refused "--decode '0' is not a whole number" 2 --decode 0 one
 refused "--block-tokens '1x' is not a whole number" 2 --block-tokens 1x one
+refused "--block-tokens '16:' is not a whole number" 2 --block-tokens 16: one
+refused "--layout 'nhd:dnh' is none of nhd, hnd" 2 --layout nhd:dnh one
+refused "--layout 'lbptt' is none of nhd, hnd" 2 --layout lbptt one
+refused "--layout tlbph: layout.token_stride is" 2 --layout lbpth:tlbph one
+refused "--tp-prefill 3 does not fit the 2 KV heads of qwen2.5-0.5b" \
+	4 --prefill 3 --tp-prefill 3 one
+refused "--tp-decode 3 does not fit" 4 --decode 3 --tp-decode 3 one
+refused "--prefill 3 is no multiple of --tp-prefill 2 times --pp-prefill 1" \
+	4 --prefill 3 --tp-prefill 2 one
+refused "--decode 1 is no multiple of --tp-decode 2" 2 --tp-decode 2 one
+refused "--pp-prefill 4 is more than the 3 layers" \
+	5 --prefill 4 --pp-prefill 4 --model heads4.json one
+refused "--prefix needs blocks of which 512 tokens are a multiple" \
+	2 --prefix --block-tokens 16:48 one
+refused "--speedup '0' is not a number above 0" 2 --speedup 0 one
+refused "--closed '-1' is not a whole number" 2 --closed -1 one
+refused "--cancel '101' is not a whole number from 1 to 100" 2 --cancel 101 one
+refused "--plot /nowhere/plot.svg: No such file" 2 --plot /nowhere/plot.svg one
 refused "--verify 'some' is none of full, sample, off" 2 --verify some one
 refused "unrecognized option '--colour'" 2 --colour one
 refused "one trace only" 2 one mixed

@@ -20,31 +20,51 @@
 /* Head sizes around the pattern's step of eight bytes. */
 static const uint32_t head_dims[] = {1, 7, 8, 13, 64};
 
-static struct model small_model(uint32_t head_dim)
+static struct kvr_layout small_layout(uint32_t head_bytes, uint32_t blocks, const char *order)
 {
-	return (struct model){
-		.layers = 3, .parts = 2, .heads = 2, .head_dim = head_dim, .element_bytes = 1};
+	struct kvr_layout layout = {.size = sizeof(layout),
+	                            .layers = 3,
+	                            .parts = 2,
+	                            .heads = 2,
+	                            .head_bytes = head_bytes,
+	                            .blocks = blocks,
+	                            .block_tokens = BLOCK_TOKENS};
+
+	assert_int_equal(kvr_layout_pack(&layout, order), 0);
+	return layout;
 }
 
-static struct cache open_cache(uint32_t head_dim, uint32_t blocks, uint64_t seed)
+static struct cache open_cache(uint32_t head_bytes, uint32_t blocks, uint64_t seed)
 {
-	struct model model = small_model(head_dim);
+	struct kvr_layout layout = small_layout(head_bytes, blocks, "lbpth");
 	struct cache cache;
 
-	assert_int_equal(cache_open(&model, BLOCK_TOKENS,
-	                            (uint64_t)blocks * BLOCK_TOKENS * model_bytes_per_token(&model),
-	                            seed, &cache),
-	                 0);
-	assert_int_equal(cache.blocks, blocks);
+	assert_int_equal(cache_open(&layout, seed, &cache), 0);
+	assert_int_equal(cache.layout.blocks, blocks);
 	return cache;
+}
+
+static void fill(struct cache *cache, uint64_t request, const uint32_t *table, uint32_t tokens)
+{
+	struct cache_kv kv = cache_kv_of(cache, request, table, tokens);
+
+	cache_fill(cache, &kv);
+}
+
+static uint64_t compare(const struct cache *cache, uint64_t request, const uint32_t *table,
+                        uint32_t tokens, uint32_t step, uint64_t *compared)
+{
+	struct cache_kv kv = cache_kv_of(cache, request, table, tokens);
+
+	return cache_compare(cache, &kv, step, compared);
 }
 
 /* The place in the table of the block that holds this byte, or -1. Written apart from cache.c. */
 static int64_t token_of_byte(const struct cache *cache, const uint32_t *table, uint32_t count,
                              uint64_t offset)
 {
-	uint64_t token_bytes = model_token_bytes(&cache->model);
-	uint64_t block = offset / (BLOCK_TOKENS * token_bytes * cache->model.parts) % cache->blocks;
+	uint64_t token_bytes = 2 * cache->layout.head_bytes;
+	uint64_t block = offset / (BLOCK_TOKENS * token_bytes * 2) % cache->layout.blocks;
 	uint64_t place = offset / token_bytes % BLOCK_TOKENS;
 
 	for (uint32_t i = 0; i < count; i++)
@@ -55,9 +75,9 @@ static int64_t token_of_byte(const struct cache *cache, const uint32_t *table, u
 
 static uint64_t wrong_bytes(const struct cache *cache, uint64_t request, const uint32_t *table)
 {
-	uint64_t compared, wrong = cache_compare(cache, request, table, TOKENS, 1, &compared);
+	uint64_t compared, wrong = compare(cache, request, table, TOKENS, 1, &compared);
 
-	assert_int_equal(compared, TOKENS * model_bytes_per_token(&cache->model));
+	assert_int_equal(compared, TOKENS * cache->token_bytes);
 	return wrong;
 }
 
@@ -67,46 +87,41 @@ static void assert_nearly_all_wrong(uint64_t wrong, uint64_t bytes)
 	assert_in_range(wrong, bytes - bytes / 25, bytes);
 }
 
-static void sizes_are_whole_blocks(void **state)
+static void sizes_are_those_of_the_layout(void **state)
 {
-	struct model model = small_model(8);
-	uint64_t block = BLOCK_TOKENS * model_bytes_per_token(&model);
-	struct cache cache;
+	struct cache cache = open_cache(8, 5, 1);
 
 	(void)state;
-	assert_int_equal(cache_open(&model, BLOCK_TOKENS, 6 * block - 1, 1, &cache), 0);
-	assert_int_equal(cache.blocks, 5);
 	assert_int_equal(cache.free_count, 5);
-	assert_int_equal(cache.part_bytes, BLOCK_TOKENS * 2 * 8);
-	assert_int_equal(cache.block_bytes, 2 * cache.part_bytes);
-	assert_int_equal(cache.layer_bytes, 5 * cache.block_bytes);
-	assert_int_equal(cache.bytes, 3 * cache.layer_bytes);
+	assert_int_equal(cache.token_bytes, 3 * 2 * 2 * 8);
+	assert_int_equal(cache.bytes, 5 * BLOCK_TOKENS * cache.token_bytes);
 	assert_int_equal((uintptr_t)cache.memory % (uintptr_t)sysconf(_SC_PAGESIZE), 0);
-	assert_int_equal(cache_blocks_for(&cache, 0), 0);
-	assert_int_equal(cache_blocks_for(&cache, 1), 1);
-	assert_int_equal(cache_blocks_for(&cache, 4), 1);
-	assert_int_equal(cache_blocks_for(&cache, 5), 2);
-	assert_int_equal(cache_blocks_for(&cache, UINT32_MAX), 1u << 30);
 	cache_close(&cache);
 	assert_null(cache.memory);
 	cache_close(&cache);
 }
 
+static void silent(void *arg, int level, const char *line)
+{
+	(void)arg;
+	(void)level;
+	(void)line;
+}
+
 static void impossible_sizes_are_refused(void **state)
 {
-	struct model model = small_model(8), huge = small_model(UINT32_MAX), none = small_model(0);
+	struct kvr_layout none = small_layout(8, 5, "lbpth"), overlapping = none;
+	struct kvr_layout huge = small_layout(1u << 30, 1u << 22, "lbpth");
 	struct cache cache;
 
 	(void)state;
-	huge.heads = huge.element_bytes = UINT32_MAX;
-	assert_int_equal(cache_open(&model, BLOCK_TOKENS, 0, 1, &cache), -EINVAL);
-	assert_int_equal(cache_open(&model, BLOCK_TOKENS, 383, 1, &cache), -EINVAL);
-	assert_int_equal(cache_open(&model, 0, 1 << 20, 1, &cache), -EINVAL);
-	assert_int_equal(cache_open(&none, BLOCK_TOKENS, 1 << 20, 1, &cache), -EINVAL);
-	assert_int_equal(cache_open(&huge, 1, UINT64_MAX, 1, &cache), -EOVERFLOW);
-	assert_int_equal(cache_open(&model, 1, UINT64_MAX, 1, &cache), -EOVERFLOW);
-	model.head_dim = 1 << 20;
-	assert_int_equal(cache_open(&model, 1 << 20, 1ull << 62, 1, &cache), -ENOMEM);
+	kvr_set_log(silent, NULL);
+	none.blocks = 0;
+	overlapping.token_stride--;
+	assert_int_equal(cache_open(&none, 1, &cache), -EINVAL);
+	assert_int_equal(cache_open(&overlapping, 1, &cache), -EINVAL);
+	assert_int_equal(cache_open(&huge, 1, &cache), -ENOMEM);
+	kvr_set_log(NULL, NULL);
 }
 
 static bool is_contiguous(const uint32_t *table, uint32_t count)
@@ -235,8 +250,8 @@ static void what_is_filled_compares(void **state)
 
 		cache_take(&cache, 3, tables[0]);
 		cache_take(&cache, 3, tables[1]);
-		cache_fill(&cache, 70, tables[0], TOKENS);
-		cache_fill(&cache, 71, tables[1], TOKENS);
+		fill(&cache, 70, tables[0], TOKENS);
+		fill(&cache, 71, tables[1], TOKENS);
 		assert_int_equal(wrong_bytes(&cache, 70, tables[0]), 0);
 		assert_int_equal(wrong_bytes(&cache, 71, tables[1]), 0);
 		cache_close(&cache);
@@ -252,7 +267,7 @@ static void nothing_else_is_written(void **state)
 
 		memset(cache.memory, UNTOUCHED, cache.bytes);
 		cache_take(&cache, 3, table);
-		cache_fill(&cache, 9, table, TOKENS);
+		fill(&cache, 9, table, TOKENS);
 		for (uint64_t at = 0; at < cache.bytes; at++) {
 			int64_t token = token_of_byte(&cache, table, 3, at);
 
@@ -273,7 +288,7 @@ static void every_wrong_byte_is_found(void **state)
 		struct cache cache = open_cache(head_dims[i], 5, 4);
 
 		cache_take(&cache, 3, table);
-		cache_fill(&cache, 9, table, TOKENS);
+		fill(&cache, 9, table, TOKENS);
 		inside = 0;
 		for (uint64_t at = 0; at < cache.bytes; at++) {
 			int64_t token = token_of_byte(&cache, table, 3, at);
@@ -284,7 +299,7 @@ static void every_wrong_byte_is_found(void **state)
 			inside += wrong;
 			cache.memory[at] ^= (uint8_t)(1u << at % 8);
 		}
-		assert_int_equal(inside, TOKENS * model_bytes_per_token(&cache.model));
+		assert_int_equal(inside, TOKENS * cache.token_bytes);
 		cache_close(&cache);
 	}
 }
@@ -296,29 +311,28 @@ static void wrong_bytes_are_counted(void **state)
 
 	(void)state;
 	cache_take(&cache, 3, table);
-	cache_fill(&cache, 9, table, TOKENS);
+	fill(&cache, 9, table, TOKENS);
 	for (uint64_t at = 0; at < cache.bytes; at++)
 		cache.memory[at] ^= 0x10;
-	assert_int_equal(wrong_bytes(&cache, 9, table),
-	                 TOKENS * model_bytes_per_token(&cache.model));
+	assert_int_equal(wrong_bytes(&cache, 9, table), TOKENS * cache.token_bytes);
 	cache_close(&cache);
 }
 
 static void bytes_in_the_wrong_place_are_wrong(void **state)
 {
 	struct cache cache = open_cache(64, 16, 8);
-	uint64_t bytes = model_bytes_per_token(&cache.model), compared;
+	uint64_t bytes = cache.token_bytes, compared;
 	uint32_t table[3], swapped[3];
 
 	(void)state;
 	cache_take(&cache, 3, table);
-	cache_fill(&cache, 9, table, TOKENS);
+	fill(&cache, 9, table, TOKENS);
 	assert_nearly_all_wrong(wrong_bytes(&cache, 10, table), TOKENS * bytes);
 	assert_nearly_all_wrong(wrong_bytes(&cache, 9ull << 32, table), TOKENS * bytes);
 	memcpy(swapped, (uint32_t[]){table[1], table[0], table[2]}, sizeof(swapped));
 	assert_nearly_all_wrong(wrong_bytes(&cache, 9, swapped), 2 * BLOCK_TOKENS * bytes);
 	/* A block one place early. */
-	assert_nearly_all_wrong(cache_compare(&cache, 9, table + 1, 4, 1, &compared), 4 * bytes);
+	assert_nearly_all_wrong(compare(&cache, 9, table + 1, 4, 1, &compared), 4 * bytes);
 	cache_close(&cache);
 }
 
@@ -326,24 +340,24 @@ static void bytes_in_the_wrong_place_are_wrong(void **state)
 static void each_of_the_places_matters(void **state)
 {
 	struct cache cache = open_cache(64, 16, 8);
-	uint64_t head_bytes = model_head_bytes(&cache.model);
+	uint64_t head_bytes = cache.layout.head_bytes;
 	const struct {
 		uint64_t distance, bytes;
 	} moves[] = {
-		{cache.layer_bytes, cache.part_bytes}, /* another layer's */
-		{cache.part_bytes, cache.part_bytes},  /* V for K */
-		{2 * head_bytes, head_bytes},          /* the next token's */
-		{head_bytes, head_bytes},              /* the next head's */
-		{head_bytes / 2, head_bytes / 2},      /* half a head for the other */
+		{cache.layout.layer_stride, cache.layout.part_stride}, /* another layer's */
+		{cache.layout.part_stride, cache.layout.part_stride},  /* V for K */
+		{2 * head_bytes, head_bytes},                          /* the next token's */
+		{head_bytes, head_bytes},                              /* the next head's */
+		{head_bytes / 2, head_bytes / 2}, /* half a head for the other */
 	};
 	uint32_t table[3];
 	uint8_t *at;
 
 	(void)state;
 	cache_take(&cache, 3, table);
-	at = cache.memory + table[0] * cache.block_bytes;
+	at = cache.memory + table[0] * cache.layout.block_stride;
 	for (size_t i = 0; i < sizeof(moves) / sizeof(moves[0]); i++) {
-		cache_fill(&cache, 9, table, TOKENS);
+		fill(&cache, 9, table, TOKENS);
 		memcpy(at, at + moves[i].distance, moves[i].bytes);
 		assert_nearly_all_wrong(wrong_bytes(&cache, 9, table), moves[i].bytes);
 	}
@@ -353,35 +367,135 @@ static void each_of_the_places_matters(void **state)
 static void a_step_looks_at_the_first_and_last(void **state)
 {
 	struct cache cache = open_cache(8, 5, 4);
-	uint64_t token_bytes = model_token_bytes(&cache.model), compared;
-	uint64_t bytes = model_bytes_per_token(&cache.model);
+	uint64_t token_bytes = cache.layout.token_stride, compared;
+	uint64_t bytes = cache.token_bytes;
 	uint32_t table[3];
 
 	(void)state;
 	cache_take(&cache, 3, table);
-	cache_fill(&cache, 9, table, TOKENS);
+	fill(&cache, 9, table, TOKENS);
 	/* Tokens 0, 4, 8 and 10. */
-	assert_int_equal(cache_compare(&cache, 9, table, TOKENS, 4, &compared), 0);
+	assert_int_equal(compare(&cache, 9, table, TOKENS, 4, &compared), 0);
 	assert_int_equal(compared, 4 * bytes);
-	cache.memory[table[2] * cache.block_bytes + 1 * token_bytes] ^= 1;
-	assert_int_equal(cache_compare(&cache, 9, table, TOKENS, 4, &compared), 0);
-	cache.memory[table[2] * cache.block_bytes + 2 * token_bytes] ^= 1;
-	assert_int_equal(cache_compare(&cache, 9, table, TOKENS, 4, &compared), 1);
-	assert_int_equal(cache_compare(&cache, 9, table, TOKENS, UINT32_MAX, &compared), 1);
+	cache.memory[table[2] * cache.layout.block_stride + 1 * token_bytes] ^= 1;
+	assert_int_equal(compare(&cache, 9, table, TOKENS, 4, &compared), 0);
+	cache.memory[table[2] * cache.layout.block_stride + 2 * token_bytes] ^= 1;
+	assert_int_equal(compare(&cache, 9, table, TOKENS, 4, &compared), 1);
+	assert_int_equal(compare(&cache, 9, table, TOKENS, UINT32_MAX, &compared), 1);
 	assert_int_equal(compared, 2 * bytes);
-	assert_int_equal(cache_compare(&cache, 9, table, 1, 1000, &compared), 0);
+	assert_int_equal(compare(&cache, 9, table, 1, 1000, &compared), 0);
 	assert_int_equal(compared, bytes);
-	assert_int_equal(cache_compare(&cache, 9, table, 0, 1, &compared), 0);
+	assert_int_equal(compare(&cache, 9, table, 0, 1, &compared), 0);
 	assert_int_equal(compared, 0);
-	assert_int_equal(cache_compare(&cache, 9, table, TOKENS, 0, &compared), 2);
+	assert_int_equal(compare(&cache, 9, table, TOKENS, 0, &compared), 2);
 	assert_int_equal(compared, TOKENS * bytes);
+	cache_close(&cache);
+}
+
+/* One head of the whole model's cache to where the shard has it. */
+static void move(const struct cache *from, struct cache *to, const uint32_t *table, uint32_t head,
+                 const struct kvr_layout *l)
+{
+	for (uint32_t layer = 0; layer < l->layers; layer++)
+		for (uint32_t part = 0; part < l->parts; part++)
+			for (uint32_t token = 0; token < TOKENS; token++) {
+				uint32_t block = table[token / BLOCK_TOKENS],
+					 t = token % BLOCK_TOKENS;
+				const struct kvr_layout *f = &from->layout;
+
+				memcpy(to->memory + layer * l->layer_stride +
+				               part * l->part_stride + block * l->block_stride +
+				               t * l->token_stride,
+				       from->memory + (layer + l->first_layer) * f->layer_stride +
+				               part * f->part_stride + block * f->block_stride +
+				               t * f->token_stride + head * f->head_stride,
+				       l->head_bytes);
+			}
+}
+
+/* Head 1 of layers 1 and 2, kept in another order, has the bytes of the whole model's. */
+static void a_shard_has_the_models_bytes(void **state)
+{
+	struct cache whole = open_cache(8, 16, 2), shard;
+	struct kvr_layout layout = small_layout(8, 16, "lbpth");
+	uint32_t table[3];
+
+	(void)state;
+	layout.first_layer = 1;
+	layout.layers = 2;
+	assert_int_equal(kvr_layout_shard(&layout, 2, 2, 1), 0);
+	assert_int_equal(kvr_layout_pack(&layout, "pblht"), 0);
+	assert_int_equal(cache_open(&layout, 1, &shard), 0);
+	cache_take(&whole, 3, table);
+	fill(&whole, 9, table, TOKENS);
+	move(&whole, &shard, table, 1, &layout);
+	assert_int_equal(wrong_bytes(&shard, 9, table), 0);
+	move(&whole, &shard, table, 0, &layout);
+	assert_nearly_all_wrong(wrong_bytes(&shard, 9, table), TOKENS * shard.token_bytes);
+	cache_close(&whole);
+	cache_close(&shard);
+}
+
+/* Two requests with the first chunk in common: their KV is the same there, and nowhere else. */
+static void shared_chunks_are_the_same(void **state)
+{
+	struct cache cache = open_cache(64, 16, 2);
+	const uint64_t ids[2][2] = {{5, 6}, {5, 7}};
+	struct cache_kv kv[2];
+	uint32_t table[3];
+	uint64_t compared;
+
+	(void)state;
+	cache_take(&cache, 3, table);
+	for (int i = 0; i < 2; i++) {
+		kv[i] = cache_kv_of(&cache, 70 + (uint64_t)i, table, TOKENS);
+		kv[i].ids = ids[i];
+		kv[i].shared = 2 * BLOCK_TOKENS;
+		kv[i].chunk_tokens = BLOCK_TOKENS;
+	}
+	cache_fill(&cache, &kv[0]);
+	assert_int_equal(cache_compare(&cache, &kv[0], 1, &compared), 0);
+	assert_nearly_all_wrong(cache_compare(&cache, &kv[1], 1, &compared),
+	                        (TOKENS - BLOCK_TOKENS) * cache.token_bytes);
+	/* The chunk alone, and what stands behind it. */
+	kv[1].tokens = BLOCK_TOKENS;
+	assert_int_equal(cache_compare(&cache, &kv[1], 1, &compared), 0);
+	kv[0].first_token = BLOCK_TOKENS;
+	kv[0].table = table + 1;
+	kv[0].tokens = TOKENS - BLOCK_TOKENS;
+	assert_int_equal(cache_compare(&cache, &kv[0], 1, &compared), 0);
+	assert_int_equal(compared, kv[0].tokens * cache.token_bytes);
+	cache_close(&cache);
+}
+
+static void layers_can_be_filled_one_by_one(void **state)
+{
+	struct cache cache = open_cache(64, 16, 2);
+	uint64_t compared;
+	uint32_t table[3];
+
+	(void)state;
+	cache_take(&cache, 3, table);
+	fill(&cache, 8, table, TOKENS);
+	for (uint32_t layer = 0; layer < 3; layer++) {
+		struct cache_kv kv = cache_kv_of(&cache, 9, table, TOKENS);
+
+		assert_nearly_all_wrong(wrong_bytes(&cache, 9, table),
+		                        (3 - layer) * TOKENS * cache.token_bytes / 3);
+		kv.first_layer = layer;
+		kv.layers = 1;
+		cache_fill(&cache, &kv);
+		assert_int_equal(cache_compare(&cache, &kv, 1, &compared), 0);
+		assert_int_equal(compared, TOKENS * cache.token_bytes / 3);
+	}
+	assert_int_equal(wrong_bytes(&cache, 9, table), 0);
 	cache_close(&cache);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(sizes_are_whole_blocks),
+		cmocka_unit_test(sizes_are_those_of_the_layout),
 		cmocka_unit_test(impossible_sizes_are_refused),
 		cmocka_unit_test(tables_are_scattered),
 		cmocka_unit_test(the_seed_decides_the_table),
@@ -394,6 +508,9 @@ int main(void)
 		cmocka_unit_test(bytes_in_the_wrong_place_are_wrong),
 		cmocka_unit_test(each_of_the_places_matters),
 		cmocka_unit_test(a_step_looks_at_the_first_and_last),
+		cmocka_unit_test(a_shard_has_the_models_bytes),
+		cmocka_unit_test(shared_chunks_are_the_same),
+		cmocka_unit_test(layers_can_be_filled_one_by_one),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -84,7 +84,7 @@ verified "paused and resumed"
 grep -q 's: pause 1' "$scratch/err" || fail "it was over before the pause"
 echo "paused and resumed: verified"
 
-printf '1.2 kill 1\n' >"$scratch/schedule"
+printf '1.2 kill 1\n2.5 kill 1\n' >"$scratch/schedule"
 replay 24 --gbps 0.1 --schedule "$scratch/schedule"
 [ "$status" -ne 0 ] || fail "killed: status 0"
 echo "killed: status $status, nothing left behind"

@@ -54,7 +54,8 @@ if(TARGET kvrail_program AND NOT KVRAIL_SANITIZE)
 	set(build $<TARGET_FILE_DIR:kvrail_program>)
 	softefa_test(mpi_bench 600 OPTIONS ${two_hosts}
 		COMMAND sh ${softefa_dir}/../mpi_bench.sh ${build})
-	softefa_test(mpi_replay 600 OPTIONS ${two_hosts}
+	# Up to six ranks: sixteen rails of each would take 10 GiB. test_replay.sh has as many.
+	softefa_test(mpi_replay 600 OPTIONS --nics 4 --hosts 2 --jitter-us 50
 		COMMAND sh ${softefa_dir}/../mpi_replay.sh ${build})
 endif()
 

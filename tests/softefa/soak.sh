@@ -1,0 +1,83 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# Many requests, some of them cancelled, while rails fail and return: every byte that was not cancelled is
+# right, nothing comes later, no block is lost, and memory stays what it is.
+#
+#   soak.sh SOFTEFA BUILD_DIR quick        the small trace that is in the tree
+#   soak.sh SOFTEFA BUILD_DIR [REQUESTS]   of the published one (500), from KVR_TEST_SHARED or ../shared
+set -eu
+LC_ALL=C
+export LC_ALL
+exec </dev/null
+
+softefa=$1
+build=$(CDPATH='' cd -- "$2" && pwd)
+apps=$(CDPATH='' cd -- "$(dirname -- "$0")/../../apps" && pwd)
+if ! command -v mpirun >/dev/null && [ ! -x /opt/amazon/openmpi/bin/mpirun ]; then
+	echo "skipped: there is no mpirun"
+	exit 77
+fi
+KVR_PROVIDER=efa
+KVR_PEER_TIMEOUT=30000 # there are more ranks than cores
+export KVR_PROVIDER KVR_PEER_TIMEOUT
+if ! "$softefa" --nics 1 -- "$build/kvrail" info --json 2>/dev/null | grep -q '"provider":"efa"'; then
+	echo "skipped: libfabric has no efa provider here"
+	exit 77
+fi
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+trap 'exit 1' HUP INT TERM
+
+# A rail of either host fails and returns, and one falls silent. Seconds from the start, of which opening
+# all rails takes some: again and again, so that a short run on a fast machine meets them too.
+for i in $(seq 0 60); do
+	t=$((i * 5))
+	echo "$t.5 down 0:3"
+	echo "$((t + 1)).5 up 0:3"
+	echo "$((t + 2)) blackhole 1:2"
+	echo "$((t + 3)) up 1:2"
+done >"$scratch/schedule"
+echo '{"num_hidden_layers": 2, "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 16,' \
+	'"torch_dtype": "float16"}' >"$scratch/model"
+
+if [ "${3:-}" = quick ]; then
+	requests=24 cancel=25 nics=4 gbps=0.02 trace=$apps/traces/sample.jsonl
+else
+	requests=${3:-500} cancel=5 nics=16 gbps=0.1
+	trace=${KVR_TEST_SHARED:-$apps/../../shared}/data/conversation_trace.jsonl
+	if [ ! -r "$trace" ]; then
+		echo "skipped: no $trace (set KVR_TEST_SHARED)"
+		exit 77
+	fi
+fi
+
+fail()
+{
+	echo "FAILED: $1"
+	sed 's/"rails".*//' "$scratch/out"
+	tail -n 20 "$scratch/err"
+	exit 1
+}
+
+# number NAME: of the line of JSON, or the sum where there is one for each rail.
+number()
+{
+	grep -o "\"$1\":[0-9]*" "$scratch/out" | awk -F: '{ sum += $2 } END { printf "%.0f", sum }'
+}
+
+status=0
+timeout 550 "$softefa" --nics $nics --hosts 2 --jitter-us 50 --gbps $gbps --schedule "$scratch/schedule" -- \
+	sh "$apps/mpirun.sh" -n 6 "$build/kvrail" replay --json --prefill 2 --tp-prefill 2 --decode 4 \
+	--tp-decode 4 --model "$scratch/model" --layout hnd --block-tokens 64 --cancel $cancel \
+	--limit "$requests" "$trace" >"$scratch/out" 2>"$scratch/err" || status=$?
+[ $status -eq 0 ] || fail "status $status"
+grep -q '"mismatches":0,.*"late_bytes":0,"leaked_blocks":0,' "$scratch/out" ||
+	fail "bytes are wrong, came late, or blocks are lost"
+[ "$(number cancelled)" -gt 0 ] || fail "nothing was cancelled"
+[ $(($(number requests) + $(number cancelled))) -eq "$requests" ] || fail "not $requests requests"
+grep -Eq '"bytes":([1-9][0-9]*),"verified_bytes":\1,' "$scratch/out" || fail "not all was verified"
+[ $(($(number errors) + $(number retries))) -gt 0 ] || fail "no rail's failure was met"
+# Rails that come back take some memory, whatever there was of requests.
+[ $((($(number end) - $(number half)) >> 20)) -lt 64 ] || fail "memory grows"
+echo "$(number requests) requests right, $(number cancelled) cancelled, $(number errors) errors," \
+	"$(number retries) retries; memory $(($(number half) >> 20)) MiB halfway, $(($(number end) >> 20)) at the end"
