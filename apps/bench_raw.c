@@ -73,15 +73,19 @@ static void be_idle(struct raw *raw, bool any)
 		sched_yield();
 }
 
+static bool poll_rails(struct raw *raw)
+{
+	bool any = false;
+
+	for (unsigned int r = 0; r < raw->rail_count; r++)
+		any |= raw_rail_poll(&raw->rails[r]);
+	return any;
+}
+
 void raw_serve(struct raw *raw)
 {
-	for (unsigned int polls = 0; polls < SERVE_POLLS; polls += raw->rail_count) {
-		bool any = false;
-
-		for (unsigned int r = 0; r < raw->rail_count; r++)
-			any |= raw_rail_poll(&raw->rails[r]);
-		be_idle(raw, any);
-	}
+	for (unsigned int polls = 0; polls < SERVE_POLLS; polls += raw->rail_count)
+		be_idle(raw, poll_rails(raw));
 }
 
 /* The time after a round. */
@@ -122,23 +126,6 @@ static double load_round(struct raw *raw, const struct bench_row *row, uint32_t 
 	return end_round(raw, any);
 }
 
-/* Polls every rail until it has at most `most` in flight; the time then. */
-static double drain(struct raw *raw, uint32_t most)
-{
-	bool any, busy;
-	double now;
-
-	do {
-		any = busy = false;
-		for (unsigned int r = 0; r < raw->rail_count; r++) {
-			any |= raw_rail_poll(&raw->rails[r]);
-			busy |= raw_rail_in_flight(&raw->rails[r]) > most;
-		}
-		now = end_round(raw, any);
-	} while (busy);
-	return now;
-}
-
 /* A write's completion says that its buffer is free again: over sockets, megabytes may still be on
  * their way, while kvrail counts what has arrived. So a read of a word follows, which there comes
  * behind the writes; other providers do not need it, and do not mind. */
@@ -148,7 +135,7 @@ static void flush_writes(struct raw *raw)
 
 	for (unsigned int r = 0; r < raw->rail_count; r++)
 		while (!raw_rail_post(&raw->rails[r], true, word, word, sizeof(uint64_t)))
-			drain(raw, raw->rails[r].depth);
+			end_round(raw, poll_rails(raw));
 }
 
 static bool all_used(const struct raw *raw)
@@ -157,6 +144,14 @@ static bool all_used(const struct raw *raw)
 		if (!raw->rails[r].used)
 			return false;
 	return true;
+}
+
+static bool any_in_flight(const struct raw *raw)
+{
+	for (unsigned int r = 0; r < raw->rail_count; r++)
+		if (raw_rail_in_flight(&raw->rails[r]))
+			return true;
+	return false;
 }
 
 /* A rail's bounds: so many operations and so many bytes, but one always may. */
@@ -177,13 +172,14 @@ void raw_run(struct raw *raw, const struct bench_row *row, double seconds, struc
 	do {
 		now = load_round(raw, row, most, &posted);
 		if (now - start > seconds + BENCH_PATIENCE)
-			app_abort(raw->app, "bare loop: a rail takes nothing in %d s",
+			app_abort(raw->app, "bare loop: a rail has taken nothing for %d s",
 			          BENCH_PATIENCE);
 		/* Every rail is used, even if it takes longer until all are connected. */
 	} while (now - start < seconds || !posted || !all_used(raw));
 	if (!row->is_read)
 		flush_writes(raw);
-	now = drain(raw, 0);
+	while (any_in_flight(raw))
+		now = end_round(raw, poll_rails(raw));
 	rate->bytes += posted * row->size;
 	rate->seconds += now - start;
 }
