@@ -56,11 +56,10 @@ static void open_memory(struct bench *b)
 	     "memory of the other rank");
 }
 
-static void setup(struct bench *b, struct app *app, const struct bench_options *options)
+static void setup(struct bench *b)
 {
-	*b = (struct bench){.app = app, .options = options};
 	open_memory(b);
-	b->raw = raw_open(app, options, b->raw_memory, b->bytes + HUGE_PAGE);
+	b->raw = raw_open(b->app, b->options, b->raw_rails, b->raw_memory, b->bytes + HUGE_PAGE);
 	b->row.local = allocate(b, BENCH_BLOCKS_MAX, sizeof(*b->row.local));
 	b->row.remote = allocate(b, BENCH_BLOCKS_MAX, sizeof(*b->row.remote));
 	b->ops = allocate(b, BENCH_BLOCKS_MAX, sizeof(*b->ops));
@@ -138,10 +137,13 @@ static double ratio_to_raw(const struct bench_result *result)
 	return raw > 0 ? per_second(&result->kvrail) / raw : 0;
 }
 
-static void print_header(void)
+static void print_header(const struct bench *b)
 {
+	char bare[32];
+
+	snprintf(bare, sizeof(bare), "bare, %u rail%s", b->raw_rails, b->raw_rails == 1 ? "" : "s");
 	printf("%-5s  %-10s %11s %5s %12s %14s %7s %10s %10s  %s\n", "op", "layout", "size",
-	       "rails", "kvrail", "bare, 1 rail", "ratio", "p50 us", "p99 us", "verified");
+	       "rails", "kvrail", bare, "ratio", "p50 us", "p99 us", "verified");
 	fflush(stdout);
 }
 
@@ -160,11 +162,12 @@ static void print_row(const struct bench *b, const struct bench_result *result)
 
 static void print_row_json(const struct bench *b, const struct bench_result *result)
 {
-	app_json(json_pack("{ss ss ss ss sI si sf sf sf sf sf sb}", "event", "bench", "provider",
+	app_json(json_pack("{ss ss ss ss sI si si sf sf sf sf sf sb}", "event", "bench", "provider",
 	                   kvr_provider(b->app->kvr, NULL), "op", b->row.is_read ? "read" : "write",
 	                   "layout", b->row.is_contiguous ? "contiguous" : "paged", "size",
 	                   (json_int_t)b->row.size, "rails", kvr_rail_count(b->app->kvr),
-	                   "bytes_per_second", per_second(&result->kvrail), "raw_bytes_per_second",
+	                   "raw_rails", (int)b->raw_rails, "bytes_per_second",
+	                   per_second(&result->kvrail), "raw_bytes_per_second",
 	                   per_second(&result->raw), "ratio_to_raw", ratio_to_raw(result), "p50_us",
 	                   result->p50_us, "p99_us", result->p99_us, "verified", result->verified));
 }
@@ -210,15 +213,19 @@ static int run(struct app *app, const struct bench_options *options)
 		/* On few cores a thread disturbs the bare loop beside it, which has none. */
 		.progress_threads = getenv("KVR_PROGRESS_THREADS") ? 0 : KVR_THREADS_NONE,
 	};
-	struct bench bench;
+	struct bench bench = {.app = app, .options = options};
+	int raw_rails, status = app_open(app, &kvr_options);
 	bool all_right;
-	int status = app_open(app, &kvr_options);
 
 	if (status)
 		return status;
-	setup(&bench, app, options);
+	raw_rails = bench_raw_rails(app, options);
+	if (raw_rails < 0)
+		return EXIT_USAGE;
+	bench.raw_rails = (unsigned int)raw_rails;
+	setup(&bench);
 	if (!app->rank && !app->json)
-		print_header();
+		print_header(&bench);
 	all_right = run_rows(&bench);
 	teardown(&bench);
 	return all_right ? 0 : EXIT_FAILED;

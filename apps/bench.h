@@ -8,13 +8,16 @@
 #define BENCH_SIZES_MAX 32
 #define BENCH_PATIENCE  60 /* seconds without a byte, then all ends */
 
+#define RAW_RAILS_ALL 0
+
 struct bench_options {
 	bool reads[2], contiguous[2]; /* [false]: write, paged; [true]: read, contiguous */
 	uint64_t sizes[BENCH_SIZES_MAX];
 	unsigned int size_count;
 	double seconds; /* a row, half of it for either side */
 	const char *rails;
-	uint32_t depth; /* 0: the library's own */
+	uint32_t depth;         /* 0: the library's own */
+	unsigned int raw_rails; /* of the bare loop; RAW_RAILS_ALL */
 	bool json, spoil;
 };
 
@@ -25,6 +28,10 @@ void bench_options_init(struct bench_options *);
 /* What the command line alone does not tell: ranks, memory, rails. All ranks call it. 0,
  * EXIT_USAGE or EXIT_FAILED. */
 int bench_options_check(const struct app *, const struct bench_options *);
+
+/* How many rails the bare loop gets; -EINVAL, said why, if a rank has fewer. Collective, once
+ * kvrail is open. */
+int bench_raw_rails(const struct app *, const struct bench_options *);
 
 /* The value of a setting of the library that is a number. */
 uint64_t bench_setting(const char *name);
@@ -61,6 +68,7 @@ struct bench {
 	uint8_t *raw_memory;
 	struct kvr_region *region;
 	struct kvr_remote *remote; /* of the other rank */
+	unsigned int raw_rails;
 	struct raw *raw;
 	uint64_t phases; /* that have ended */
 	struct bench_row row;

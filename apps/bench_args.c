@@ -16,7 +16,7 @@
 #define DEPTH_MAX    1024
 #define SECONDS_MOST 86400.0
 
-enum { OP = 256, LAYOUT, BLOCK_SIZE, DURATION, RAILS, DEPTH, SPOIL };
+enum { OP = 256, LAYOUT, BLOCK_SIZE, DURATION, RAILS, RAW_RAILS, DEPTH, SPOIL };
 
 static const struct argp_option options[] = {
 	{"op", OP, "write|read|both", 0, "What rank 0 does (default both)", 0},
@@ -32,6 +32,8 @@ static const struct argp_option options[] = {
          "Rails for kvrail: names or globs, comma separated; a leading ^ excludes them (default "
          "KVR_RAILS, or all)",
          0},
+	{"raw-rails", RAW_RAILS, "N|all", 0,
+         "Rails for the bare loop: the first N of kvrail's, or all of them (default 1)", 0},
 	{"depth", DEPTH, "N", 0, "Operations in flight per rail (default KVR_QUEUE_DEPTH)", 0},
 	{"spoil", SPOIL, NULL, OPTION_HIDDEN, "Damage one byte of each row: it must be found", 0},
 	{"json", 'j', NULL, 0, "Lines of JSON on standard output", 0},
@@ -41,11 +43,11 @@ static const struct argp_option options[] = {
 static const char doc[] =
 	"Write and read rates of kvrail between two ranks, beside those of a bare libfabric loop."
 	"\vStart it with mpirun -n 2. Rank 0 writes to rank 1 and reads from it. The bare loop is "
-	"fi_write or fi_read on the first rail alone, on an endpoint of its own, over the same "
-	"order of blocks, with as much in flight as kvrail has on a rail: --depth operations, but "
-	"not above KVR_WINDOW_BYTES, and at least one. Its writes are followed by a small read, so "
-	"that its time, too, ends when the bytes are there. It and kvrail take turns in short "
-	"slices. "
+	"fi_write or fi_read on the first rail alone, or on the first --raw-rails, on endpoints of "
+	"its own, over the same order of blocks, with as much in flight on a rail as kvrail has: "
+	"--depth operations, but not above KVR_WINDOW_BYTES, and at least one. Its writes are "
+	"followed by a small read, so that its time, too, ends when the bytes are there. It and "
+	"kvrail take turns in short slices. "
 	"p50 and p99 are those of one operation at a time. What kvrail moved is compared byte for "
 	"byte.\n\n"
 	"Exit status: 0 all bytes right; 1 something failed, or a byte was wrong; 2 wrong "
@@ -135,6 +137,22 @@ static error_t parse_depth(struct argp_state *state, const char *arg, uint32_t *
 	return EINVAL;
 }
 
+static error_t parse_raw_rails(struct argp_state *state, const char *arg, unsigned int *out)
+{
+	char *end;
+	unsigned long value = strtoul(arg, &end, 10);
+
+	*out = (unsigned int)value;
+	if (*arg >= '0' && *arg <= '9' && !*end && value >= 1 && value <= KVR_MAX_RAILS)
+		return 0;
+	*out = RAW_RAILS_ALL;
+	if (!strcmp(arg, "all"))
+		return 0;
+	argp_error(state, "--raw-rails '%s' is neither a whole number from 1 to %d nor 'all'", arg,
+	           KVR_MAX_RAILS);
+	return EINVAL;
+}
+
 static error_t parse_key(int key, char *arg, struct argp_state *state)
 {
 	static const char *const ops[] = {"write", "read", "--op"};
@@ -153,6 +171,8 @@ static error_t parse_key(int key, char *arg, struct argp_state *state)
 	case RAILS:
 		o->rails = arg;
 		return 0;
+	case RAW_RAILS:
+		return parse_raw_rails(state, arg, &o->raw_rails);
 	case DEPTH:
 		return parse_depth(state, arg, &o->depth);
 	case SPOIL:
@@ -174,7 +194,11 @@ const struct argp bench_argp = {options, parse_key, NULL, doc, NULL, NULL, NULL}
 void bench_options_init(struct bench_options *o)
 {
 	*o = (struct bench_options){
-		.reads = {true, true}, .contiguous = {true, true}, .seconds = 1};
+		.reads = {true, true},
+		.contiguous = {true, true},
+		.seconds = 1,
+		.raw_rails = 1,
+	};
 	for (uint64_t size = 4096; size <= 16u << 20; size *= 4)
 		o->sizes[o->size_count++] = size;
 }
@@ -272,4 +296,22 @@ int bench_options_check(const struct app *app, const struct bench_options *o)
 	if (!rc)
 		rc = check_rails(o->rails, why, sizeof(why));
 	return app_agree(app, rc ? why : NULL);
+}
+
+int bench_raw_rails(const struct app *app, const struct bench_options *o)
+{
+	int mine = kvr_rail_count(app->kvr), all[2], fewer, rc;
+
+	rc = kvr_allgather(app->kvr, &mine, all, sizeof(mine));
+	if (rc)
+		app_abort(app, "exchange of numbers of rails: %s", kvr_strerror(rc));
+	fewer = all[1] < all[0];
+	if (o->raw_rails == RAW_RAILS_ALL)
+		return all[fewer];
+	if (o->raw_rails <= (unsigned int)all[fewer])
+		return (int)o->raw_rails;
+	if (!app->rank)
+		app_error("--raw-rails %u: rank %d has %d rail%s: use at most that, or 'all'",
+		          o->raw_rails, fewer, all[fewer], all[fewer] == 1 ? "" : "s");
+	return -EINVAL;
 }

@@ -1,131 +1,69 @@
 /* SPDX-License-Identifier: MIT
- * What kvrail is compared with: a loop of fi_write or fi_read on one rail, as bare as can be. It
- * goes through the library's seam to libfabric: one indirect call around each of libfabric's.
+ * What kvrail is compared with: one thread's loop of fi_write or fi_read, as bare as can be. It
+ * goes from rail to rail; each that has room takes the next blocks of the row.
  *
- * It has as much in flight as kvrail has on a rail, and gives its core away like kvrail when there
- * is nothing to do; else a machine with few cores would favour one of them. */
+ * It has as much in flight on a rail as kvrail, and gives its core away like kvrail when there is
+ * nothing to do; else a machine with few cores would favour one of them. */
 #include "bench_raw.h"
-#include "fabric.h"
+#include "bench_raw_rail.h"
 #include <sched.h>
 #include <stdlib.h>
-#include <string.h>
 
-#define EVENTS      64
-#define QUEUE       256             /* like a rail's: the provider has its own operations too */
-#define SERVE_POLLS 256             /* before raw_serve lets kvrail have a look */
-#define IDLE_SPIN   16              /* polls before the core is given away */
-#define RAW_KEY     0x6b76726177ull /* where the provider makes none; any will do */
+#define SERVE_POLLS 256 /* before raw_serve lets kvrail have a look */
+#define IDLE_SPIN   16  /* rounds of polls before the core is given away */
 
 struct raw {
 	const struct app *app;
-	const struct fabric_ops *fabric;
-	struct fabric_nic *nic;
-	struct fabric_mr *mr;
-	uint8_t *memory;
-	uint64_t len;
-	uint64_t peer, base, key; /* the other rank's */
-	uint32_t depth;
+	struct raw_rail *rails;
+	unsigned int rail_count;
+	uint64_t len; /* of the memory */
 	uint64_t window_bytes;
-	struct fabric_op *ops;
-	struct fabric_op **free_ops; /* a stack */
-	uint32_t free_count;
-	uint32_t idle;   /* polls without an event */
+	uint32_t idle;   /* rounds of polls without an event */
 	double moved_at; /* seconds */
 };
 
-/* What one rank must know of the other. */
-struct raw_address {
-	uint64_t len, base, key;
-	uint8_t bytes[FABRIC_ADDRESS_MAX];
-};
-
-static void must(const struct raw *raw, ssize_t rc, const char *what)
+static void *allocate(const struct app *app, size_t count, size_t size)
 {
-	if (rc < 0)
-		app_abort(raw->app, "bare loop: %s: %s", what, fabric_strerror((int)rc));
+	void *memory = calloc(count, size);
+
+	if (!memory)
+		app_abort(app, "bare loop: no memory");
+	return memory;
 }
 
-static void open_nic(struct raw *raw)
+struct raw *raw_open(const struct app *app, const struct bench_options *options, unsigned int rails,
+                     void *memory, uint64_t len)
 {
-	struct fabric_limits limits = {.sends = QUEUE, .receives = QUEUE};
-	struct kvr_rail rail = {.size = sizeof(rail)};
+	struct raw *raw = allocate(app, 1, sizeof(*raw));
 	struct fabric_list list;
 	char why[FABRIC_WHY];
-	int rc = -1;
 
-	must(raw, kvr_rail_get(raw->app->kvr, 0, &rail), "first rail");
-	if (limits.sends < raw->depth)
-		limits.sends = raw->depth;
-	if (raw->fabric->list(kvr_provider(raw->app->kvr, NULL), &list, why))
-		app_abort(raw->app, "bare loop: %s", why);
-	for (unsigned int i = 0; i < list.count && !raw->nic; i++) {
-		if (strcmp(list.offers[i].name, rail.name))
-			continue;
-		rc = raw->fabric->open(&list.offers[i], &limits, &raw->nic, why);
-		if (rc)
-			app_abort(raw->app, "bare loop: %s", why);
-	}
-	if (rc)
-		app_abort(raw->app, "bare loop: rail %s is gone", rail.name);
-	raw->fabric->list_close(&list);
-}
-
-static void meet_peer(struct raw *raw)
-{
-	struct raw_address mine = {.key = raw->fabric->key(raw->mr)}, all[2];
-	ssize_t len = raw->fabric->address(raw->nic, mine.bytes, sizeof(mine.bytes));
-	const struct raw_address *other = &all[!raw->app->rank];
-
-	must(raw, len, "name of its endpoint");
-	mine.len = (uint64_t)len;
-	mine.base = raw->fabric->base(raw->nic, raw->memory);
-	must(raw, kvr_allgather(raw->app->kvr, &mine, all, sizeof(mine)), "exchange of addresses");
-	if (other->len != mine.len)
-		app_abort(raw->app, "bare loop: the other rank has another kind of address");
-	must(raw, raw->fabric->insert(raw->nic, other->bytes, &raw->peer), "address of the other");
-	raw->base = other->base;
-	raw->key = other->key;
-}
-
-struct raw *raw_open(const struct app *app, const struct bench_options *options, void *memory,
-                     uint64_t len)
-{
-	const struct fabric_memory registered = {.addr = memory, .len = len};
-	struct raw *raw = calloc(1, sizeof(*raw));
-	uint32_t depth =
-		options->depth ? options->depth : (uint32_t)bench_setting("KVR_QUEUE_DEPTH");
-
-	if (!raw)
-		app_abort(app, "no memory");
 	raw->app = app;
-	raw->fabric = &fabric_libfabric;
-	raw->memory = memory;
+	raw->rails = allocate(app, rails, sizeof(*raw->rails));
+	raw->rail_count = rails;
 	raw->len = len;
-	raw->depth = depth;
 	raw->window_bytes = bench_setting("KVR_WINDOW_BYTES");
-	raw->ops = calloc(depth, sizeof(*raw->ops));
-	raw->free_ops = calloc(depth, sizeof(*raw->free_ops));
-	if (!raw->ops || !raw->free_ops)
-		app_abort(app, "no memory");
-	for (uint32_t i = 0; i < depth; i++)
-		raw->free_ops[raw->free_count++] = &raw->ops[i];
-	open_nic(raw);
-	must(raw, raw->fabric->reg(raw->nic, &registered, RAW_KEY, &raw->mr), "its memory");
-	meet_peer(raw);
+	if (fabric_libfabric.list(kvr_provider(app->kvr, NULL), &list, why))
+		app_abort(app, "bare loop: %s", why);
+	for (unsigned int r = 0; r < rails; r++) {
+		raw->rails[r].app = app;
+		raw->rails[r].depth = options->depth ? options->depth
+		                                     : (uint32_t)bench_setting("KVR_QUEUE_DEPTH");
+		raw_rail_open(&raw->rails[r], &list, (int)r, memory, len);
+	}
+	fabric_libfabric.list_close(&list);
 	return raw;
 }
 
 void raw_close(struct raw *raw)
 {
-	raw->fabric->shut(raw->nic);
-	must(raw, raw->fabric->dereg(raw->mr), "its memory");
-	raw->fabric->close(raw->nic);
-	free(raw->ops);
-	free(raw->free_ops);
+	for (unsigned int r = 0; r < raw->rail_count; r++)
+		raw_rail_close(&raw->rails[r]);
+	free(raw->rails);
 	free(raw);
 }
 
-/* After a poll: `any` if it brought something. No sleeping, unlike kvrail after a while: rank 1
+/* After a round: `any` if it brought something. No sleeping, unlike kvrail after a while: rank 1
  * cannot see whether anything is written to it. */
 static void be_idle(struct raw *raw, bool any)
 {
@@ -135,62 +73,24 @@ static void be_idle(struct raw *raw, bool any)
 		sched_yield();
 }
 
-/* Whether anything happened. */
-static bool poll_once(struct raw *raw)
+static bool poll_rails(struct raw *raw)
 {
-	struct fabric_event events[EVENTS];
-	int n = raw->fabric->poll(raw->nic, events, EVENTS);
+	bool any = false;
 
-	for (int i = 0; i < n; i++) {
-		must(raw, events[i].error, "an operation");
-		if (events[i].op)
-			raw->free_ops[raw->free_count++] = events[i].op;
-	}
-	return n > 0;
+	for (unsigned int r = 0; r < raw->rail_count; r++)
+		any |= raw_rail_poll(&raw->rails[r]);
+	return any;
 }
 
 void raw_serve(struct raw *raw)
 {
-	for (int i = 0; i < SERVE_POLLS; i++)
-		be_idle(raw, poll_once(raw));
+	for (unsigned int polls = 0; polls < SERVE_POLLS; polls += raw->rail_count)
+		be_idle(raw, poll_rails(raw));
 }
 
-/* false: the provider takes no more now, or all of the depth is in flight. */
-static bool post(struct raw *raw, bool is_read, struct fabric_rma *rma)
+/* The time after a round. */
+static double end_round(struct raw *raw, bool any)
 {
-	struct fabric_op *op;
-	int rc;
-
-	if (!raw->free_count)
-		return false;
-	op = raw->free_ops[raw->free_count - 1];
-	rma->mr = raw->mr;
-	rma->peer = raw->peer;
-	rma->key = raw->key;
-	rc = is_read ? raw->fabric->read(raw->nic, rma, op) : raw->fabric->write(raw->nic, rma, op);
-	if (rc == -EAGAIN)
-		return false;
-	must(raw, rc, is_read ? "fi_read" : "fi_write");
-	raw->free_count--;
-	return true;
-}
-
-static bool post_block(struct raw *raw, const struct bench_row *row, uint64_t i)
-{
-	uint64_t block = i % row->count;
-	struct fabric_rma rma = {
-		.local = raw->memory + row->local[block] * row->size,
-		.len = row->size,
-		.remote = raw->base + row->remote[block] * row->size,
-	};
-
-	return post(raw, row->is_read, &rma);
-}
-
-/* One turn of the loop; the time after it. */
-static double turn(struct raw *raw)
-{
-	bool any = poll_once(raw);
 	double now = seconds_now();
 
 	be_idle(raw, any);
@@ -202,28 +102,64 @@ static double turn(struct raw *raw)
 	return now;
 }
 
+static bool post_block(struct raw_rail *rail, const struct bench_row *row, uint64_t i)
+{
+	uint64_t block = i % row->count;
+
+	return raw_rail_post(rail, row->is_read, row->local[block] * row->size,
+	                     row->remote[block] * row->size, row->size);
+}
+
+/* Posts the row's blocks from number *next on, on each rail up to `most` in flight. */
+static double load_round(struct raw *raw, const struct bench_row *row, uint32_t most,
+                         uint64_t *next)
+{
+	bool any = false;
+
+	for (unsigned int r = 0; r < raw->rail_count; r++) {
+		struct raw_rail *rail = &raw->rails[r];
+
+		while (raw_rail_in_flight(rail) < most && post_block(rail, row, *next))
+			++*next;
+		any |= raw_rail_poll(rail);
+	}
+	return end_round(raw, any);
+}
+
 /* A write's completion says that its buffer is free again: over sockets, megabytes may still be on
  * their way, while kvrail counts what has arrived. So a read of a word follows, which there comes
  * behind the writes; other providers do not need it, and do not mind. */
 static void flush_writes(struct raw *raw)
 {
 	uint64_t word = raw->len - sizeof(uint64_t);
-	struct fabric_rma rma = {
-		.local = raw->memory + word,
-		.len = sizeof(uint64_t),
-		.remote = raw->base + word,
-	};
 
-	while (!post(raw, true, &rma))
-		turn(raw);
+	for (unsigned int r = 0; r < raw->rail_count; r++)
+		while (!raw_rail_post(&raw->rails[r], true, word, word, sizeof(uint64_t)))
+			end_round(raw, poll_rails(raw));
 }
 
-/* The rail's bounds: so many operations and so many bytes, but one always may. */
+static bool all_used(const struct raw *raw)
+{
+	for (unsigned int r = 0; r < raw->rail_count; r++)
+		if (!raw->rails[r].used)
+			return false;
+	return true;
+}
+
+static bool any_in_flight(const struct raw *raw)
+{
+	for (unsigned int r = 0; r < raw->rail_count; r++)
+		if (raw_rail_in_flight(&raw->rails[r]))
+			return true;
+	return false;
+}
+
+/* A rail's bounds: so many operations and so many bytes, but one always may. */
 static uint32_t in_flight_max(const struct raw *raw, uint64_t size)
 {
 	uint64_t most = raw->window_bytes / size;
 
-	return !most ? 1 : most < raw->depth ? (uint32_t)most : raw->depth;
+	return !most ? 1 : most < raw->rails->depth ? (uint32_t)most : raw->rails->depth;
 }
 
 void raw_run(struct raw *raw, const struct bench_row *row, double seconds, struct bench_rate *rate)
@@ -234,15 +170,16 @@ void raw_run(struct raw *raw, const struct bench_row *row, double seconds, struc
 
 	raw->moved_at = start;
 	do {
-		while (raw->depth - raw->free_count < most && post_block(raw, row, posted))
-			posted++;
-		now = turn(raw);
-		/* One is posted even if it takes longer until there is a connection. */
-	} while (now - start < seconds || !posted);
+		now = load_round(raw, row, most, &posted);
+		if (now - start > seconds + BENCH_PATIENCE)
+			app_abort(raw->app, "bare loop: a rail has taken nothing for %d s",
+			          BENCH_PATIENCE);
+		/* Every rail is used, even if it takes longer until all are connected. */
+	} while (now - start < seconds || !posted || !all_used(raw));
 	if (!row->is_read)
 		flush_writes(raw);
-	while (raw->free_count < raw->depth)
-		now = turn(raw);
+	while (any_in_flight(raw))
+		now = end_round(raw, poll_rails(raw));
 	rate->bytes += posted * row->size;
 	rate->seconds += now - start;
 }

@@ -18,7 +18,9 @@ fi
 ASAN_OPTIONS=${ASAN_OPTIONS:-}:fast_unwind_on_malloc=0
 export KVR_RAILS KVR_PROVIDER ASAN_OPTIONS
 
-# rows COUNT ARGUMENTS...: so many good rows, and nothing else on standard output.
+# rows COUNT ARGUMENTS...: so many good rows, with $bare rails for the bare loop, and nothing else on
+# standard output.
+bare=1
 rows()
 {
 	wanted=$1
@@ -27,7 +29,8 @@ rows()
 	echo "$out"
 	number='[0-9.e+-]*[0-9]'
 	good=$(echo "$out" | grep -c "^{\"event\":\"bench\",\"provider\":\"$KVR_PROVIDER\",\
-\"op\":\"[a-z]*\",\"layout\":\"[a-z]*\",\"size\":[0-9]*,\"rails\":[0-9]*,\
+\"op\":\"[a-z]*\",\"layout\":\"[a-z]*\",\"size\":[0-9]*,\"rails\":\([0-9]*\),\
+\"raw_rails\":$bare,\
 \"bytes_per_second\":$number,\"raw_bytes_per_second\":$number,\"ratio_to_raw\":$number,\
 \"p50_us\":$number,\"p99_us\":$number,\"verified\":true}$") || true
 	if [ "$good" -ne "$wanted" ] || [ "$(echo "$out" | wc -l)" -ne "$wanted" ]; then
@@ -41,6 +44,14 @@ rows 12 --size 4K,64KiB,1M --duration 0.1
 # Sizes that no page or word divides, and larger than a rail's window.
 rows 4 --size 1,4097,1000003,5M --duration 0.1 --op read --layout paged
 rows 2 --size 64K --duration 0.1 --op write --depth 1
+rows 2 --size 64K --duration 0.1 --layout paged --raw-rails 1
+bare='\1' # as many as kvrail
+KVR_RAILS='' rows 4 --size 4097,5M --duration 0.1 --layout paged --raw-rails all
+if [ $KVR_PROVIDER = efa ]; then
+	bare=3
+	rows 4 --size 16K,1M --duration 0.1 --layout paged --raw-rails 3
+fi
+bare=1
 if [ $KVR_PROVIDER = net ]; then
 	KVR_RAILS=''
 	for KVR_PROVIDER in 'tcp;ofi_rxm' shm; do
@@ -77,4 +88,14 @@ ends 2 2 "--op 'fetch'" --op fetch
 ends 2 2 "--layout 'diagonal'" --layout diagonal
 ends 2 2 "--depth '0'" --depth 0
 ends 2 2 "--rails 'nowhere' is no rail" --rails "$a_rail,nowhere"
+ends 2 2 "--raw-rails '0'" --raw-rails 0
+ends 2 2 "--raw-rails '2x' is neither" --raw-rails 2x
+ends 2 2 'rank 0 has [0-9]* rails\{0,1\}: use at most that' --raw-rails 32 --size 64K
+if [ $KVR_PROVIDER = efa ]; then
+	# Two of the NICs only, as a container may see them.
+	ends 2 1 'rank 1 has 2 rails' --raw-rails 3 --size 64K : -n 1 env SOFTEFA_NICS=0,3 \
+		"$build/kvrail" bench --raw-rails 3 --size 64K
+	ends 0 1 'bare, 2 rails' --raw-rails all --size 64K --duration 0.1 : -n 1 \
+		env SOFTEFA_NICS=0,3 "$build/kvrail" bench --raw-rails all --size 64K --duration 0.1
+fi
 ends 2 2 "unexpected argument 'write'" write
