@@ -2,7 +2,8 @@
  * How fast rails are, and which of them should take the next piece. */
 #include "pace.h"
 
-#define HALF_LIFE 1e7          /* ns busy, after which history counts half */
+#define HALF_LIFE 1e7          /* ns busy, after which history counts half, ... */
+#define HALF_MIN  (2u << 20)   /* ... and bytes: completions may come many at a time */
 #define SLOW_HALF 250000000ll  /* ns after which half of pace.slowest is forgotten */
 #define FORGET    5000000000ll /* ns without a piece, after which it does not count at all */
 
@@ -41,7 +42,7 @@ void pace_complete(struct pace *pace, uint64_t len, int64_t posted, int64_t now)
 	/* Several completions may be seen at one moment: no rate from no time. */
 	if (pace->busy > 0)
 		pace->rate = pace->bytes / pace->busy;
-	if (pace->busy > HALF_LIFE) {
+	if (pace->busy > HALF_LIFE && pace->bytes > HALF_MIN) {
 		pace->bytes /= 2;
 		pace->busy /= 2;
 	}
