@@ -12,11 +12,14 @@
 
 /* Who waits and has nothing to do first spins, then gives the core away, then sleeps, then longer.
  * A peer may read here unseen: it sends a PING in half of IDLE_NAP. All in ns. */
-#define IDLE_SPIN 16 /* passes */
-#define IDLE_NAP  (100 * 1000 * 1000)
-#define NAP       (20 * 1000)
-#define IDLE_LONG (1000 * 1000 * 1000)
-#define NAP_LONG  (1500 * 1000)
+#define IDLE_SPIN  16 /* passes */
+#define IDLE_YIELD (500 * 1000)
+#define IDLE_NAP   (100 * 1000 * 1000) /* sooner where the core is crowded: */
+#define CROWDED    (100 * 1000)        /* that a yield takes */
+#define CALM       (10 * 1000 * 1000)  /* without such a yield */
+#define NAP        (20 * 1000)
+#define IDLE_LONG  (1000 * 1000 * 1000)
+#define NAP_LONG   (1500 * 1000)
 
 enum news { NO_NEWS, READY, LEAD };
 
@@ -116,9 +119,33 @@ int kvr_progress(struct kvr *kvr)
  * 0: by a yield. */
 static int64_t rest_for(const struct kvr *kvr)
 {
-	int64_t idle = clock_now() - kvr->lobby.moved_at;
+	int64_t now = clock_now(), idle = now - kvr->lobby.moved_at;
 
-	return idle < IDLE_NAP ? 0 : idle > IDLE_LONG ? NAP_LONG : NAP;
+	if (idle > IDLE_LONG)
+		return NAP_LONG;
+	if (idle < IDLE_YIELD)
+		return 0;
+	return idle < IDLE_NAP && now - kvr->lobby.crowded_at > CALM ? 0 : NAP;
+}
+
+/* The scheduler gives as much time to those that yield as to those that work, one way or another: a
+ * yield from which it takes long to return is a sign that the core is wanted. */
+static void yield_core(struct kvr *kvr)
+{
+	int64_t before = clock_now(), after;
+
+	clock_rest(0);
+	after = clock_now();
+	if (after - before > CROWDED)
+		kvr->lobby.crowded_at = after;
+}
+
+static void be_idle(struct kvr *kvr, int64_t ns)
+{
+	if (ns)
+		clock_rest(ns);
+	else
+		yield_core(kvr);
 }
 
 /* A pass; whether anything happened. wait: NULL, or what to ask afterwards. */
@@ -147,7 +174,7 @@ static int lead(struct kvr *kvr, const struct wait *wait, int64_t end)
 		if (clock_now() >= end)
 			return -ETIMEDOUT;
 		if (idle > IDLE_SPIN)
-			clock_rest(rest_for(kvr));
+			be_idle(kvr, rest_for(kvr));
 	}
 }
 
@@ -309,6 +336,6 @@ void engine_serve(struct kvr *kvr, uint32_t rails, bool spins)
 		if (ns == NAP_LONG)
 			rest(kvr, kicks, ns);
 		else
-			clock_rest(spins ? ns : NAP);
+			be_idle(kvr, spins ? ns : NAP);
 	}
 }

@@ -20,16 +20,17 @@ struct sleeper;
 struct lobby {
 	pthread_mutex_t lock;
 	TAILQ_HEAD(, sleeper) sleepers;
-	_Atomic uint32_t asleep;  /* sleepers */
-	_Atomic bool led;         /* some caller is the leader */
-	_Atomic uint32_t leads;   /* how many there were */
-	_Atomic uint32_t guests;  /* threads that want the engine lock */
-	_Atomic int64_t moved_at; /* ns, by clock_now(); when something happened, or was wanted */
-	bool callers_follow;      /* callers never lead */
-	pthread_cond_t work;      /* for the library's own threads: */
-	_Atomic uint32_t resting; /* how many of them do */
-	_Atomic uint32_t kicks;   /* how often there was work for them */
-	_Atomic bool stopped;     /* they are to end */
+	_Atomic uint32_t asleep;    /* sleepers */
+	_Atomic bool led;           /* some caller is the leader */
+	_Atomic uint32_t leads;     /* how many there were */
+	_Atomic uint32_t guests;    /* threads that want the engine lock */
+	_Atomic int64_t moved_at;   /* ns, by clock_now(); when something happened, or was wanted */
+	_Atomic int64_t crowded_at; /* ns; when somebody else last had work for the core */
+	bool callers_follow;        /* callers never lead */
+	pthread_cond_t work;        /* for the library's own threads: */
+	_Atomic uint32_t resting;   /* how many of them do */
+	_Atomic uint32_t kicks;     /* how often there was work for them */
+	_Atomic bool stopped;       /* they are to end */
 };
 
 void engine_init(struct kvr *);
