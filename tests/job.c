@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#define PAGE 4096
+
 void job_open(struct job *job, const struct kvr_bootstrap *b, size_t bytes)
 {
 	struct kvr *kvr;
@@ -17,7 +19,7 @@ void job_open_in(struct job *job, const struct kvr_bootstrap *b, struct kvr *kvr
 	uint8_t mine[KVR_DESCRIPTOR_MAX] = {0}, all[JOB_MAX_RANKS * KVR_DESCRIPTOR_MAX];
 
 	*job = (struct job){.rank = b->rank, .n = b->nranks, .kvr = kvr, .bytes = bytes};
-	job->memory = aligned_alloc(4096, bytes);
+	job->memory = aligned_alloc(PAGE, (bytes + PAGE - 1) / PAGE * PAGE);
 	expect(job->memory);
 	expect_rc(kvr_region_open(job->kvr, job->memory, bytes, KVR_HOST, &job->region), 0);
 	expect(kvr_region_export(job->region, mine, sizeof(mine)) > 0);
