@@ -72,29 +72,6 @@ static void expect_canaries(const struct slot *slot, uint32_t number)
 	}
 }
 
-static void open_memory(struct job *job, const struct kvr_bootstrap *b, const struct storm *storm)
-{
-	uint8_t mine[KVR_DESCRIPTOR_MAX] = {0}, all[2][KVR_DESCRIPTOR_MAX];
-
-	*job = (struct job){.rank = b->rank, .n = b->nranks, .memory = storm->memory[b->rank]};
-	job->bytes = 2ull * SLOTS * BLOCK;
-	expect_rc(kvr_open(b, NULL, &job->kvr), 0);
-	expect_rc(kvr_region_open(job->kvr, job->memory, job->bytes, KVR_HOST, &job->region), 0);
-	expect(kvr_region_export(job->region, mine, sizeof(mine)) > 0);
-	expect_rc(kvr_allgather(job->kvr, mine, all, sizeof(mine)), 0);
-	for (int i = 0; i < 2; i++)
-		expect_rc(kvr_remote_open(job->kvr, i, all[i], sizeof(all[i]), &job->remote[i]), 0);
-}
-
-static void close_memory(struct job *job)
-{
-	for (int i = 0; i < 2; i++)
-		expect_rc(kvr_remote_close(job->remote[i]), 0);
-	job_barrier(job);
-	expect_rc(kvr_region_close(job->region), 0);
-	expect_rc(kvr_close(job->kvr), 0);
-}
-
 /* A slot has a source and a target, each in the memory of one rank. The runs leave gaps. */
 static void start(const struct storm *storm, struct job *job, struct slot *slot, uint32_t number,
                   struct dice *dice)
@@ -184,9 +161,11 @@ static int run_rank(const struct kvr_bootstrap *b, void *arg)
 {
 	const struct storm *storm = arg;
 	struct slot slots[SLOTS] = {0};
+	struct kvr *kvr;
 	struct job job;
 
-	open_memory(&job, b, storm);
+	expect_rc(kvr_open(b, NULL, &kvr), 0);
+	job_open_at(&job, b, kvr, storm->memory[b->rank], 2ull * SLOTS * BLOCK);
 	job_barrier(&job);
 	if (!job.rank)
 		rage(storm, &job, slots);
@@ -199,7 +178,7 @@ static int run_rank(const struct kvr_bootstrap *b, void *arg)
 			expect_canaries(&slots[i], i);
 		*storm->is_over = true;
 	}
-	close_memory(&job);
+	job_leave(&job);
 	return 0;
 }
 

@@ -14,13 +14,13 @@ void job_open(struct job *job, const struct kvr_bootstrap *b, size_t bytes)
 	job_open_in(job, b, kvr, bytes);
 }
 
-void job_open_in(struct job *job, const struct kvr_bootstrap *b, struct kvr *kvr, size_t bytes)
+void job_open_at(struct job *job, const struct kvr_bootstrap *b, struct kvr *kvr, void *memory,
+                 size_t bytes)
 {
 	uint8_t mine[KVR_DESCRIPTOR_MAX] = {0}, all[JOB_MAX_RANKS * KVR_DESCRIPTOR_MAX];
 
-	*job = (struct job){.rank = b->rank, .n = b->nranks, .kvr = kvr, .bytes = bytes};
-	job->memory = aligned_alloc(PAGE, (bytes + PAGE - 1) / PAGE * PAGE);
-	expect(job->memory);
+	*job = (struct job){
+		.rank = b->rank, .n = b->nranks, .kvr = kvr, .memory = memory, .bytes = bytes};
 	expect_rc(kvr_region_open(job->kvr, job->memory, bytes, KVR_HOST, &job->region), 0);
 	expect(kvr_region_export(job->region, mine, sizeof(mine)) > 0);
 	expect_rc(kvr_allgather(job->kvr, mine, all, sizeof(mine)), 0);
@@ -30,6 +30,14 @@ void job_open_in(struct job *job, const struct kvr_bootstrap *b, struct kvr *kvr
 		          0);
 }
 
+void job_open_in(struct job *job, const struct kvr_bootstrap *b, struct kvr *kvr, size_t bytes)
+{
+	void *memory = aligned_alloc(PAGE, (bytes + PAGE - 1) / PAGE * PAGE);
+
+	expect(memory);
+	job_open_at(job, b, kvr, memory, bytes);
+}
+
 void job_barrier(struct job *job)
 {
 	uint8_t mine = 0, all[JOB_MAX_RANKS];
@@ -37,13 +45,18 @@ void job_barrier(struct job *job)
 	expect_rc(kvr_allgather(job->kvr, &mine, all, 1), 0);
 }
 
-void job_close(struct job *job)
+void job_leave(struct job *job)
 {
 	for (int i = 0; i < job->n; i++)
 		expect_rc(kvr_remote_close(job->remote[i]), 0);
 	job_barrier(job); /* nobody uses our memory any more */
 	expect_rc(kvr_region_close(job->region), 0);
 	expect_rc(kvr_close(job->kvr), 0);
+}
+
+void job_close(struct job *job)
+{
+	job_leave(job);
 	free(job->memory);
 }
 

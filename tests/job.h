@@ -21,6 +21,12 @@ struct job {
 void job_open(struct job *, const struct kvr_bootstrap *, size_t bytes);
 void job_open_in(struct job *, const struct kvr_bootstrap *, struct kvr *, size_t bytes);
 void job_close(struct job *);
+
+/* With memory of the caller's, which stays the caller's. */
+void job_open_at(struct job *, const struct kvr_bootstrap *, struct kvr *, void *memory,
+                 size_t bytes);
+void job_leave(struct job *);
+
 void job_barrier(struct job *);
 
 /* Writes ops and waits for the end. */

@@ -154,25 +154,16 @@ static void check(const uint8_t *memory, uint64_t bytes)
 
 static void open_job(struct job *job, const struct kvr_bootstrap *b, uint64_t bytes)
 {
-	uint8_t mine[KVR_DESCRIPTOR_MAX] = {0}, all[2][KVR_DESCRIPTOR_MAX];
+	struct kvr *kvr;
 
-	*job = (struct job){.rank = b->rank, .n = b->nranks, .bytes = round_up(bytes)};
-	expect_rc(kvr_open(b, NULL, &job->kvr), 0);
-	job->memory = map_memory(job->bytes);
-	expect_rc(kvr_region_open(job->kvr, job->memory, job->bytes, KVR_HOST, &job->region), 0);
-	expect(kvr_region_export(job->region, mine, sizeof(mine)) > 0);
-	expect_rc(kvr_allgather(job->kvr, mine, all, sizeof(mine)), 0);
-	for (int i = 0; i < 2; i++)
-		expect_rc(kvr_remote_open(job->kvr, i, all[i], sizeof(all[i]), &job->remote[i]), 0);
+	expect_rc(kvr_open(b, NULL, &kvr), 0);
+	bytes = round_up(bytes);
+	job_open_at(job, b, kvr, map_memory(bytes), bytes);
 }
 
 static void close_job(struct job *job)
 {
-	for (int i = 0; i < 2; i++)
-		expect_rc(kvr_remote_close(job->remote[i]), 0);
-	job_barrier(job);
-	expect_rc(kvr_region_close(job->region), 0);
-	expect_rc(kvr_close(job->kvr), 0);
+	job_leave(job);
 	munmap(job->memory, job->bytes);
 }
 

@@ -63,7 +63,7 @@ grep -Eq '"bytes":([1-9][0-9]*),"verified_bytes":\1,"mismatches":0,' "$scratch/o
 
 # Of a host's ranks the first half is at node 0, whose rails are its first eight. A rail that no
 # peer answers on for a second leaves its bytes to others: on a busy machine that may be a few.
-tr '{' '\n' <"$scratch/out" | sed -n 's/^"rank":\([0-9]*\),.*"bytes":\([0-9]*\)}.*/\1 \2/p' |
+tr '{' '\n' <"$scratch/out" | sed -n 's/^"rank":\([0-9]*\),.*"bytes":\([0-9]*\)[,}].*/\1 \2/p' |
 	awk -v half=$half '
 	{
 		rail = count[$1]++

@@ -436,7 +436,7 @@ static void test_death(void **state)
 	kill(pid, SIGKILL);
 	waitpid(pid, NULL, 0);
 	assert_int_equal(side_post(&pair->a, SIDE_WRITE, &target, 0, 4096), 0);
-	assert_false(side_poll(&pair->a, 100, &wc)); /* --dead-ms 200 */
+	assert_false(side_poll(&pair->a, 100, &wc)); /* --dead-ms 2000 */
 	assert_int_equal(side_status(&pair->a), EFA_UNRESPONSIVE);
 	ibv_destroy_ah(target.ah);
 }
@@ -456,7 +456,7 @@ static void test_nobody(void **state)
 	assert_int_equal(side_post(&pair->a, SIDE_WRITE, &pair->to_b, 0, 8), 0);
 	assert_int_equal(side_status(&pair->a), EFA_OK);
 	assert_int_equal(side_status(&pair->a), EFA_OK);
-	assert_false(side_poll(&pair->a, 100, &wc)); /* --dead-ms 200 */
+	assert_false(side_poll(&pair->a, 100, &wc)); /* --dead-ms 2000 */
 	assert_int_equal(side_status(&pair->a), EFA_UNREACHABLE);
 	ibv_destroy_ah(nobody.ah);
 }
