@@ -17,12 +17,13 @@ static json_t *rail_json(int rank, const struct result *result, int64_t rail)
 {
 	const struct kvr_stats *stats = &result->rail[rail].stats;
 
-	return json_pack("{si ss sI sI sI sI sI sI}", "rank", rank, "name", result->rail[rail].name,
-	                 "bytes", (json_int_t)rail_bytes(result, rail), "bytes_written",
-	                 (json_int_t)stats->bytes_written, "bytes_read",
-	                 (json_int_t)stats->bytes_read, "errors", (json_int_t)stats->errors,
-	                 "retries", (json_int_t)stats->retries, "resets",
-	                 (json_int_t)stats->resets);
+	return json_pack(
+		"{si ss sI sI sI sI sI sI sI sI sI}", "rank", rank, "name", result->rail[rail].name,
+		"bytes", (json_int_t)rail_bytes(result, rail), "bytes_written",
+		(json_int_t)stats->bytes_written, "bytes_read", (json_int_t)stats->bytes_read,
+		"pieces", (json_int_t)stats->pieces, "errors", (json_int_t)stats->errors, "retries",
+		(json_int_t)stats->retries, "resets", (json_int_t)stats->resets, "bytes_per_second",
+		(json_int_t)stats->bytes_per_second, "state", (json_int_t)result->rail[rail].state);
 }
 
 static json_t *rails_json(const struct summary *sum)

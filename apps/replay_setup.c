@@ -254,9 +254,11 @@ void replay_measure_rails(struct replay *r)
 		r->rails[i] = (struct kvr_stats){
 			.bytes_written = now.bytes_written - before->bytes_written,
 			.bytes_read = now.bytes_read - before->bytes_read,
+			.pieces = now.pieces - before->pieces,
 			.errors = now.errors - before->errors,
 			.retries = now.retries - before->retries,
 			.resets = now.resets - before->resets,
+			.bytes_per_second = now.bytes_per_second,
 		};
 	}
 }

@@ -13,6 +13,7 @@ static void name_rails(const struct replay *r, struct result *out)
 		if (kvr_rail_get(r->app->kvr, i, &rail))
 			continue;
 		memcpy(out->rail[out->rails].name, rail.name, sizeof(rail.name));
+		out->rail[out->rails].state = rail.state;
 		out->rail[out->rails].bits_per_second = r->input->options.rail_gbps > 0
 		                                                ? r->input->options.rail_gbps * 1e9
 		                                                : (double)rail.bits_per_second;

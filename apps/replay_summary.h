@@ -18,6 +18,7 @@ struct result {
 	struct {
 		char name[32];
 		double bits_per_second;
+		int64_t state; /* see kvr_rail */
 		struct kvr_stats stats;
 	} rail[KVR_MAX_RAILS];
 };
