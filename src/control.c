@@ -3,6 +3,7 @@
 #include "control.h"
 #include "context.h"
 #include "failover.h"
+#include "way.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,13 +13,6 @@
 #define RESEND_DOUBLES 5         /* ... so many times */
 #define ACK_DELAY      (1 * MS)  /* something else may carry it */
 #define PING_INTERVAL  (50 * MS)
-#define SENDS_TO_ONE   8          /* peer, of a rail's 32; ... */
-#define SILENT         (100 * MS) /* ... then 1, and none of the second half */
-#define REFUSED        (100 * MS)
-#define STALE          (500 * MS)
-#define CUT_OFF        (1000 * MS)
-#define TURN_INTERVAL  (250 * MS)
-#define ERRORS_BAD     3           /* in a row, of a rail that nothing gets through */
 #define ERRORS_SILENCE (1000 * MS) /* while closing, with errors on all rails */
 
 int control_note(struct kvr *kvr, struct peer *peer, const struct wire_message *message)
@@ -120,100 +114,6 @@ bool control_is_said(const struct peer *peer, const struct wire_message *like)
 	return !has_like(&peer->outbox, like) && !has_like(&peer->unacknowledged, like);
 }
 
-static uint32_t sends_allowed(const struct kvr *kvr, const struct peer *peer)
-{
-	return kvr->now - peer->heard_at > SILENT ? 1 : SENDS_TO_ONE;
-}
-
-/* What goes to a silent peer may never end. A host that dies takes many ranks along, which are not
- * to have all places of a rail between them. A message that takes long counts no more: it may have
- * ended, and only its completion got lost. */
-static bool is_full(const struct kvr *kvr, const struct peer *peer, unsigned int r)
-{
-	const struct path *path = &peer->path[r];
-	uint32_t most = sends_allowed(kvr, peer);
-
-	if (most == 1 && rail_is_crowded(&kvr->rails[r]))
-		return true;
-	return path->fresh_sends >= most &&
-	       rail_sends(&kvr->rails[r], peer, path->turns, kvr->now - STALE) >= most;
-}
-
-/* Sends on one rail. An error counts against the rail's path. */
-static int send_on(struct kvr *kvr, struct peer *peer, unsigned int r, struct wire_message *message)
-{
-	struct path *path = &peer->path[r];
-	uint64_t to;
-	int rc;
-
-	if (is_full(kvr, peer, r))
-		return -EAGAIN;
-	rc = peer_address(kvr, peer, r, &to);
-	if (rc) {
-		path->errors += ERRORS_BAD;
-		return rc;
-	}
-	message->to = peer->index_there;
-	message->instance = kvr->instance;
-	message->got = peer->channel.theirs;
-	rc = rail_send(&kvr->rails[r], message, to, peer, path->turns, kvr->now);
-	if (!rc) {
-		path->sends++;
-		path->fresh_sends++;
-		peer->sends_in_flight++;
-	} else if (rc != -EAGAIN)
-		path->errors++;
-	return rc;
-}
-
-static bool is_bad(const struct kvr *kvr, const struct peer *peer, unsigned int r)
-{
-	const struct path *path = &peer->path[r];
-
-	return path->health.out || path->errors + path->missed >= ERRORS_BAD ||
-	       path->fresh_sends >= sends_allowed(kvr, peer) || is_full(kvr, peer, r);
-}
-
-/* Near ones first: with efa, it costs each far one 40 MB to know the peer. */
-static unsigned int rank_of_rail(const struct kvr *kvr, const struct peer *peer, unsigned int r)
-{
-	return is_bad(kvr, peer, r) ? 2 : kvr->nearness.near >> r & 1 ? 0 : 1;
-}
-
-/* Sends on the first rail that takes it, from `first` on, better ones before bad ones: which one
- * that was; or -EAGAIN, if some rail may take it later; or another error. */
-static int send_anywhere(struct kvr *kvr, struct peer *peer, unsigned int first,
-                         struct wire_message *message)
-{
-	unsigned int n = kvr->rail_count, r;
-	int rc = 0, error;
-
-	for (unsigned int i = 0; i < 3 * n; i++) {
-		if (i == n && rc == -EAGAIN && !peer->refused_at)
-			peer->refused_at = kvr->now;
-		if (i == n && rc == -EAGAIN && kvr->now - peer->refused_at <= REFUSED)
-			return rc;
-		r = (first + i) % n;
-		if (rank_of_rail(kvr, peer, r) != i / n)
-			continue;
-		error = send_on(kvr, peer, r, message);
-		if (!error) {
-			peer->refused_at = 0;
-			return r;
-		}
-		if (rc != -EAGAIN)
-			rc = error;
-	}
-	return rc;
-}
-
-/* Who has never answered may have just those rails out of order that ours begin with. */
-static void turn_all_paths(const struct kvr *kvr, struct peer *peer)
-{
-	for (unsigned int r = 0; r < kvr->rail_count; r++)
-		peer_turn(&peer->path[r], (peer->path[r].there + 1) % peer->rails);
-}
-
 static void send_note(struct kvr *kvr, struct peer *peer, struct note *note)
 {
 	uint32_t doubles = note->tries < RESEND_DOUBLES ? note->tries : RESEND_DOUBLES;
@@ -221,8 +121,8 @@ static void send_note(struct kvr *kvr, struct peer *peer, struct note *note)
 	int r;
 
 	if (note->tries && peer->state != PEER_UP && !(note->tries % kvr->rail_count))
-		turn_all_paths(kvr, peer);
-	r = send_anywhere(kvr, peer, peer->index + note->tries, &note->message);
+		way_turn(kvr, peer);
+	r = way_send(kvr, peer, peer->index + note->tries, &note->message);
 	if (r < 0)
 		return;
 	note->rail = r;
@@ -270,7 +170,7 @@ static void send_acknowledgement(struct kvr *kvr, struct peer *peer)
 	struct wire_message message = {.type = WIRE_ACK};
 
 	if (peer->owes_at && kvr->now >= peer->owes_at && peer->index_there != PEER_NOBODY &&
-	    send_anywhere(kvr, peer, peer->index, &message) >= 0)
+	    way_send(kvr, peer, peer->index, &message) >= 0)
 		peer->owes_at = 0;
 }
 
@@ -285,7 +185,7 @@ static void send_pongs(struct kvr *kvr, struct peer *peer)
 			continue;
 		message.a = i;
 		message.b = peer->there[i].pinged;
-		if (send_anywhere(kvr, peer, message.b, &message) == -EAGAIN)
+		if (way_send(kvr, peer, message.b, &message) == -EAGAIN)
 			return;
 		peer->pongs &= ~(1u << i);
 	}
@@ -306,14 +206,6 @@ bool control_is_idle(const struct kvr *kvr, const struct peer *peer)
 	return !is_wanted(kvr, peer) && control_is_quiet(peer) && !peer->owes_at && !peer->pongs;
 }
 
-static bool has_only_errors(const struct kvr *kvr, const struct peer *peer)
-{
-	for (unsigned int r = 0; r < kvr->rail_count; r++)
-		if (peer->path[r].errors < ERRORS_BAD)
-			return false;
-	return true;
-}
-
 /* With the rail's address: RAIL may be stuck behind messages that the peer has got and cannot
  * acknowledge, as it knows none of our rails by the address of today. */
 static void ping(struct kvr *kvr, struct peer *peer, unsigned int r)
@@ -326,15 +218,7 @@ static void ping(struct kvr *kvr, struct peer *peer, unsigned int r)
 	                               .body = end->bytes,
 	                               .body_len = end->len};
 
-	send_on(kvr, peer, r, &message);
-}
-
-/* Whether to ask a silent peer over our rail r: over one that it knows by now, or, when it has been
- * silent for long, over any. */
-static bool may_ask(const struct kvr *kvr, const struct peer *peer, unsigned int r)
-{
-	return kvr->nearness.near >> r & 1 || peer->path[r].address != PEER_NOT_INSERTED ||
-	       kvr->now - peer->heard_at > CUT_OFF;
+	way_send_on(kvr, peer, r, &message);
 }
 
 /* Asks a silent peer over the next rail; its HELLO is a question in itself. */
@@ -345,7 +229,7 @@ static void ask(struct kvr *kvr, struct peer *peer)
 	peer->ping_at = kvr->now + PING_INTERVAL;
 	do
 		peer->ping_rail = (peer->ping_rail + 1) % kvr->rail_count;
-	while (!may_ask(kvr, peer, peer->ping_rail));
+	while (!way_may_ask(kvr, peer, peer->ping_rail));
 	if (peer->index_there != PEER_NOBODY)
 		ping(kvr, peer, peer->ping_rail);
 }
@@ -353,7 +237,7 @@ static void ask(struct kvr *kvr, struct peer *peer)
 void control_ask_all(struct kvr *kvr, struct peer *peer)
 {
 	for (unsigned int r = 0; r < kvr->rail_count && peer->state == PEER_UP; r++)
-		if (may_ask(kvr, peer, r))
+		if (way_may_ask(kvr, peer, r))
 			ping(kvr, peer, r);
 }
 
@@ -368,29 +252,13 @@ void control_try(struct kvr *kvr, struct peer *peer, unsigned int r)
 		ping(kvr, peer, r);
 }
 
-/* All paths have been bad for a second: the rails that are sound, here and there, need not be those
- * that our paths join. What we say may be lost, be it an answer, while we hear the peer well. */
-static void find_way(struct kvr *kvr, struct peer *peer)
-{
-	bool owing = is_wanted(kvr, peer) || peer->owes_at || peer->pongs;
-
-	for (unsigned int r = 0; r < kvr->rail_count && owing; r++)
-		owing = is_bad(kvr, peer, r);
-	if (!owing) {
-		peer->good_at = kvr->now;
-	} else if (kvr->now - peer->good_at > CUT_OFF && kvr->now >= peer->turn_at) {
-		peer->turn_at = kvr->now + TURN_INTERVAL;
-		turn_all_paths(kvr, peer);
-	}
-}
-
 static int check_alive(struct kvr *kvr, struct peer *peer)
 {
 	int64_t bound = kvr->config.peer_timeout_ms * MS, silent;
-	bool lost = has_only_errors(kvr, peer);
+	bool wanted = is_wanted(kvr, peer), lost = way_is_lost(kvr, peer);
 
-	find_way(kvr, peer);
-	if (is_wanted(kvr, peer)) {
+	way_find(kvr, peer, wanted || peer->owes_at || peer->pongs);
+	if (wanted) {
 		peer->wanted_at = kvr->now;
 		ask(kvr, peer);
 	} else if (!peer->bye_sent || !(peer->bye_received || lost)) {
@@ -463,20 +331,6 @@ bool control_receive(struct kvr *kvr, struct peer *peer, const struct wire_messa
 		peer->owes_at = kvr->now + (message->body_len ? 0 : ACK_DELAY);
 	peer_activate(kvr, peer);
 	return channel_receive(&peer->channel, message->number);
-}
-
-void control_on_reset(struct peer *peer, unsigned int r)
-{
-	struct path *path = &peer->path[r];
-
-	peer->sends_in_flight -= path->sends;
-	path->missed += path->fresh_sends;
-	path->sends = 0;
-	path->address = PEER_NOT_INSERTED;
-	/* It may be the peer's rail that takes nothing, and would stop the new endpoint as well. */
-	if (path->fresh_sends)
-		peer_turn(path, (path->there + 1) % peer->rails);
-	path->fresh_sends = 0;
 }
 
 void control_on_sent(struct kvr *kvr, const struct flight *flight, unsigned int r, int error)

@@ -32,9 +32,6 @@ int control_serve(struct kvr *, struct peer *, const struct rail **rail);
 /* A message came. Whether it is to be handled: is new, and not the channel's own. */
 bool control_receive(struct kvr *, struct peer *, const struct wire_message *);
 
-/* Rail r has a new endpoint, which knows no peers; sends on the old one are over. */
-void control_on_reset(struct peer *, unsigned int r);
-
 /* A send on rail r has ended. */
 void control_on_sent(struct kvr *, const struct flight *, unsigned int r, int error);
 

@@ -5,6 +5,7 @@
 #include "context.h"
 #include "control.h"
 #include "log.h"
+#include "way.h"
 #include <errno.h>
 #include <string.h>
 #include <xxhash.h>
@@ -306,7 +307,7 @@ static void reset(struct kvr *kvr, struct rail *rail)
 	rail->reset_at = kvr->now;
 	for (uint32_t i = 0; i < kvr->peer_count; i++)
 		if (kvr->peers[i] && kvr->peers[i]->path)
-			control_on_reset(kvr->peers[i], r);
+			way_on_reset(kvr->peers[i], r);
 	for (f = rail->flights; f < end; f++) {
 		if (is_live(f))
 			condemn(kvr, rail, f);

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: MIT
+ * By which of the paths to a peer a message goes: by one that is not bad, and near ones first; and
+ * where all are bad for long, to other ones of the peer's rails. */
+#ifndef KVR_WAY_H
+#define KVR_WAY_H
+
+#include "peer.h"
+
+/* Sends on one rail. An error counts against the rail's path. */
+int way_send_on(struct kvr *, struct peer *, unsigned int r, struct wire_message *);
+
+/* Sends on the first rail that takes it, from `first` on, better ones before bad ones: which one
+ * that was; or -EAGAIN, if some rail may take it later; or another error. */
+int way_send(struct kvr *, struct peer *, unsigned int first, struct wire_message *);
+
+/* All paths go to other ones of the peer's rails: who has never answered may have just those out of
+ * order that ours begin with. */
+void way_turn(const struct kvr *, struct peer *);
+
+/* Turns the paths when all have been bad for a second: the rails that are sound, here and there,
+ * need not be those that our paths join. What we say may be lost, be it an answer, while we hear
+ * the peer well. owing: something is to get to the peer, or to come from it. */
+void way_find(struct kvr *, struct peer *, bool owing);
+
+/* Whether to ask a silent peer over our rail r: over one that it knows by now, or, when it has been
+ * silent for long, over any. */
+bool way_may_ask(const struct kvr *, const struct peer *, unsigned int r);
+
+/* Whether nothing but errors comes of what is sent, on any rail. */
+bool way_is_lost(const struct kvr *, const struct peer *);
+
+/* Rail r has a new endpoint, which knows no peers; sends on the old one are over. */
+void way_on_reset(struct peer *, unsigned int r);
+
+#endif
