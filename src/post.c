@@ -164,9 +164,8 @@ static int start_piece(struct kvr *kvr, const struct choice *c, struct rail *rai
 		/* The batch may be complete by another attempt at it. */
 		.delivered = t->again.count,
 	};
-	int rc = path->address == PEER_NOT_INSERTED ? peer_insert(kvr, t->peer, rail->index) : 0;
+	int rc = peer_address(kvr, t->peer, rail->index, &rma.peer);
 
-	rma.peer = path->address;
 	if (rc || (rc = rail_post(rail, &rma, t->request->is_read, &flight)))
 		return rc;
 	flight->transfer = t;
