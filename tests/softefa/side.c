@@ -196,3 +196,11 @@ int side_status(struct side *side)
 
 	return side_poll(side, PATIENCE_MS, &wc) ? (int)wc.vendor_err : -1;
 }
+
+int side_status_of(struct side *side, enum side_op op, const struct side_target *target,
+                   uint64_t offset, uint32_t len)
+{
+	int rc = side_post(side, op, target, offset, len);
+
+	return rc ? -rc : side_status(side);
+}

@@ -67,4 +67,8 @@ bool side_poll(struct side *, unsigned int ms, struct side_wc *);
 /* The next completion's status, by the device's own number; -1: none came in 5 s. */
 int side_status(struct side *);
 
+/* Posts, and waits for that; a negative errno if it is refused. */
+int side_status_of(struct side *, enum side_op, const struct side_target *, uint64_t offset,
+                   uint32_t len);
+
 #endif

@@ -163,13 +163,6 @@ static void test_unsolicited(void **state)
 	close_pair(&pair);
 }
 
-static int status_of(struct pair *pair, enum side_op op, const struct side_target *target,
-                     uint64_t offset, uint32_t len)
-{
-	assert_int_equal(side_post(&pair->a, op, target, offset, len), 0);
-	return side_status(&pair->a);
-}
-
 static void test_bad_targets(void **state)
 {
 	struct pair *pair = *state;
@@ -178,20 +171,20 @@ static void test_bad_targets(void **state)
 	for (enum side_op op = SIDE_READ; op <= SIDE_WRITE; op++) {
 		bad = pair->to_b;
 		bad.rkey ^= 1u << 20;
-		assert_int_equal(status_of(pair, op, &bad, 0, 64), EFA_REMOTE_BAD_ADDRESS);
+		assert_int_equal(side_status_of(&pair->a, op, &bad, 0, 64), EFA_REMOTE_BAD_ADDRESS);
 		bad = pair->to_b;
 		bad.addr += SIDE_BYTES - 63;
-		assert_int_equal(status_of(pair, op, &bad, 0, 64), EFA_REMOTE_BAD_ADDRESS);
+		assert_int_equal(side_status_of(&pair->a, op, &bad, 0, 64), EFA_REMOTE_BAD_ADDRESS);
 		bad.addr = pair->to_b.addr - 1;
-		assert_int_equal(status_of(pair, op, &bad, 0, 64), EFA_REMOTE_BAD_ADDRESS);
+		assert_int_equal(side_status_of(&pair->a, op, &bad, 0, 64), EFA_REMOTE_BAD_ADDRESS);
 		bad.addr = UINT64_MAX - 10;
-		assert_int_equal(status_of(pair, op, &bad, 0, 64), EFA_REMOTE_BAD_ADDRESS);
+		assert_int_equal(side_status_of(&pair->a, op, &bad, 0, 64), EFA_REMOTE_BAD_ADDRESS);
 		bad = pair->to_b;
 		bad.qkey++;
-		assert_int_equal(status_of(pair, op, &bad, 0, 64), EFA_REMOTE_BAD_QPN);
+		assert_int_equal(side_status_of(&pair->a, op, &bad, 0, 64), EFA_REMOTE_BAD_QPN);
 		bad = pair->to_b;
 		bad.qpn++;
-		assert_int_equal(status_of(pair, op, &bad, 0, 64), EFA_REMOTE_BAD_QPN);
+		assert_int_equal(side_status_of(&pair->a, op, &bad, 0, 64), EFA_REMOTE_BAD_QPN);
 	}
 	for (uint32_t i = 0; i < SIDE_BYTES; i++)
 		assert_int_equal(pair->b.memory[i], 0);
@@ -206,16 +199,19 @@ static void test_bad_memory(void **state)
 	uint32_t lkey = pair->a.mr->lkey;
 
 	target.rkey = mr->rkey;
-	assert_int_equal(status_of(pair, SIDE_READ, &target, 0, 64), EFA_OK);
-	assert_int_equal(status_of(pair, SIDE_WRITE, &target, 0, 64), EFA_REMOTE_BAD_ADDRESS);
+	assert_int_equal(side_status_of(&pair->a, SIDE_READ, &target, 0, 64), EFA_OK);
+	assert_int_equal(side_status_of(&pair->a, SIDE_WRITE, &target, 0, 64),
+	                 EFA_REMOTE_BAD_ADDRESS);
 	ibv_dereg_mr(mr);
-	assert_int_equal(status_of(pair, SIDE_READ, &target, 0, 64), EFA_REMOTE_BAD_ADDRESS);
+	assert_int_equal(side_status_of(&pair->a, SIDE_READ, &target, 0, 64),
+	                 EFA_REMOTE_BAD_ADDRESS);
 	/* A slot that is used again has another key. */
 	mr = ibv_reg_mr(pair->b.pd, pair->b.memory, 4096, IBV_ACCESS_REMOTE_READ);
 	assert_int_not_equal(mr->rkey, target.rkey);
 	ibv_dereg_mr(mr);
 	pair->a.mr->lkey = pair->b.mr->lkey; /* of another NIC */
-	assert_int_equal(status_of(pair, SIDE_WRITE, &pair->to_b, 0, 64), EFA_INVALID_LKEY);
+	assert_int_equal(side_status_of(&pair->a, SIDE_WRITE, &pair->to_b, 0, 64),
+	                 EFA_INVALID_LKEY);
 	pair->a.mr->lkey = lkey;
 }
 
@@ -232,7 +228,7 @@ static void test_dmabuf(void **state)
 	mr = ibv_reg_dmabuf_mr(pair->b.pd, 4096 + 100, 5000, 1ull << 40, fd, access);
 	target.rkey = mr->rkey;
 	target.addr = 1ull << 40;
-	assert_int_equal(status_of(pair, SIDE_WRITE, &target, 0, 5000), EFA_OK);
+	assert_int_equal(side_status_of(&pair->a, SIDE_WRITE, &target, 0, 5000), EFA_OK);
 	ibv_dereg_mr(mr);
 	assert_int_equal(pread(fd, pair->b.memory, 5000, 4096 + 100), 5000);
 	assert_landed(pair, 0, 5000);
@@ -430,9 +426,9 @@ static void test_death(void **state)
 	target.qpn = card.qpn;
 	target.rkey = card.rkey;
 	target.addr = card.addr;
-	assert_int_equal(status_of(pair, SIDE_WRITE, &target, 0, 4096), EFA_OK);
+	assert_int_equal(side_status_of(&pair->a, SIDE_WRITE, &target, 0, 4096), EFA_OK);
 	kill(pid, SIGSTOP); /* a NIC does not need its host's processor */
-	assert_int_equal(status_of(pair, SIDE_WRITE, &target, 0, 4096), EFA_OK);
+	assert_int_equal(side_status_of(&pair->a, SIDE_WRITE, &target, 0, 4096), EFA_OK);
 	kill(pid, SIGKILL);
 	waitpid(pid, NULL, 0);
 	assert_int_equal(side_post(&pair->a, SIDE_WRITE, &target, 0, 4096), 0);
