@@ -7,13 +7,12 @@ set -eu
 LC_ALL=C
 export LC_ALL
 exec </dev/null
+# shellcheck source=tests/needs.sh
+. "$(dirname -- "$0")/needs.sh"
 
 build=$(cd "$1" && pwd)
 apps=$(cd "$(dirname -- "$0")/../apps" && pwd)
-if ! command -v mpirun >/dev/null && [ ! -x /opt/amazon/openmpi/bin/mpirun ]; then
-	echo "skipped: there is no mpirun"
-	exit 77
-fi
+need_mpirun
 # Open MPI's modules have no frame pointers, by which its leaks would be known as its.
 ASAN_OPTIONS=${ASAN_OPTIONS:-}:fast_unwind_on_malloc=0
 export ASAN_OPTIONS

@@ -8,13 +8,12 @@ set -eu
 LC_ALL=C
 export LC_ALL
 exec </dev/null
+# shellcheck source=tests/needs.sh
+. "$(dirname -- "$0")/needs.sh"
 
 build=$(cd "$1" && pwd)
 apps=$(cd "$(dirname -- "$0")/../apps" && pwd)
-if ! command -v mpirun >/dev/null && [ ! -x /opt/amazon/openmpi/bin/mpirun ]; then
-	echo "skipped: there is no mpirun"
-	exit 77
-fi
+need_mpirun
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 cd "$scratch"

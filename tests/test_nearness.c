@@ -270,6 +270,15 @@ static void runs_across_the_middle_are_cut(void **state)
 	assert_int_equal(ranks_run(RANKS, 200, scattered_rank, NULL), 0);
 }
 
+/* By A's rails at rank 0 and B's at the target; whose reads, where it pulls, are B's own. */
+static void write_a_to_b(struct job *job)
+{
+	if (job->kvr->pulls)
+		write_all(job, 0, B, B, B);
+	else
+		write_all(job, 0, A, A, B);
+}
+
 /* The target's memory is on the other node: what leaves by one of A arrives by one of B. */
 static int other_node_rank(const struct kvr_bootstrap *b, void *arg)
 {
@@ -277,10 +286,7 @@ static int other_node_rank(const struct kvr_bootstrap *b, void *arg)
 
 	(void)arg;
 	open_job(&job, b, NULL, b->rank == TARGET ? on_b : on_a);
-	if (job.kvr->pulls)
-		write_all(&job, 0, B, B, B);
-	else
-		write_all(&job, 0, A, A, B);
+	write_a_to_b(&job);
 	job_close(&job);
 	return 0;
 }
@@ -323,10 +329,7 @@ static int untouched_rank(const struct kvr_bootstrap *b, void *arg)
 
 	(void)arg;
 	open_job(&job, b, NULL, untouched);
-	if (job.kvr->pulls)
-		write_all(&job, 0, B, B, B);
-	else
-		write_all(&job, 0, A, A, B);
+	write_a_to_b(&job);
 	job_close(&job);
 	return 0;
 }

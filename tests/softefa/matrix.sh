@@ -9,7 +9,8 @@ set -eu
 LC_ALL=C
 export LC_ALL
 exec </dev/null
-
+# shellcheck source=tests/needs.sh
+. "$(dirname -- "$0")/../needs.sh"
 
 faults="down blackhole rate error flapping kill pause"
 ops="write read scatter gather replay"
@@ -115,14 +116,8 @@ if [ -n "${MATRIX_FOLDER:-}" ]; then
 	exit 0
 fi
 
-if ! command -v mpirun >/dev/null && [ ! -x /opt/amazon/openmpi/bin/mpirun ]; then
-	echo "skipped: there is no mpirun"
-	exit 77
-fi
-if ! "$softefa" --nics 1 -- "$build/kvrail" info --json 2>/dev/null | grep -q '"provider":"efa"'; then
-	echo "skipped: libfabric has no efa provider here"
-	exit 77
-fi
+need_mpirun
+need_efa "$softefa" "$build"
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 trap 'exit 1' HUP INT TERM

@@ -9,21 +9,17 @@ set -eu
 LC_ALL=C
 export LC_ALL
 exec </dev/null
+# shellcheck source=tests/needs.sh
+. "$(dirname -- "$0")/../needs.sh"
 
 softefa=$1
 build=$(CDPATH='' cd -- "$2" && pwd)
 apps=$(CDPATH='' cd -- "$(dirname -- "$0")/../../apps" && pwd)
-if ! command -v mpirun >/dev/null && [ ! -x /opt/amazon/openmpi/bin/mpirun ]; then
-	echo "skipped: there is no mpirun"
-	exit 77
-fi
+need_mpirun
 KVR_PROVIDER=efa
 KVR_PEER_TIMEOUT=30000 # there are more ranks than cores
 export KVR_PROVIDER KVR_PEER_TIMEOUT
-if ! "$softefa" --nics 1 -- "$build/kvrail" info --json 2>/dev/null | grep -q '"provider":"efa"'; then
-	echo "skipped: libfabric has no efa provider here"
-	exit 77
-fi
+need_efa "$softefa" "$build"
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 trap 'exit 1' HUP INT TERM

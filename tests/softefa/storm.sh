@@ -8,6 +8,8 @@ set -eu
 LC_ALL=C
 export LC_ALL
 exec </dev/null
+# shellcheck source=tests/needs.sh
+. "$(dirname -- "$0")/../needs.sh"
 if [ $# -lt 2 ] || [ $# -gt 4 ]; then
 	echo "usage: storm.sh SOFTEFA BUILD_DIR [CANCELS [SEED]]" >&2
 	exit 2
@@ -18,10 +20,7 @@ cancels=${3:-10000}
 seed=${4:-1}
 KVR_PROVIDER=efa
 export KVR_PROVIDER
-if ! "$softefa" --nics 1 -- "$build/kvrail" info --json 2>/dev/null | grep -q '"provider":"efa"'; then
-	echo "skipped: libfabric has no efa provider here"
-	exit 77
-fi
+need_efa "$softefa" "$build"
 events=$(mktemp)
 trap 'rm -f "$events"' EXIT
 trap 'exit 1' HUP INT TERM

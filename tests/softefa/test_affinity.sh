@@ -7,6 +7,8 @@ set -eu
 LC_ALL=C
 export LC_ALL
 exec </dev/null
+# shellcheck source=tests/needs.sh
+. "$(dirname -- "$0")/../needs.sh"
 softefa=$1
 build=$(cd -- "$2" && pwd)
 here=$(cd -- "$(dirname -- "$0")" && pwd)
@@ -16,10 +18,7 @@ if [ ! -r "$topology" ]; then
 	echo "skipped: no $topology (set KVR_TEST_SHARED)"
 	exit 77
 fi
-if ! command -v mpirun >/dev/null && [ ! -x /opt/amazon/openmpi/bin/mpirun ]; then
-	echo "skipped: there is no mpirun"
-	exit 77
-fi
+need_mpirun
 free=$(awk '/^MemAvailable:/ { print int($2 / 1048576) }' /proc/meminfo)
 ranks=16
 while [ $ranks -gt 2 ] && [ $((ranks * 3 / 2)) -gt "$free" ]; do
