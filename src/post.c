@@ -247,14 +247,21 @@ static bool is_greeted(const struct kvr *kvr, const struct path *path)
 	return path->greeting && kvr->now < path->greet_at + GREET_LATE;
 }
 
+/* One that is full of what is lost carries nothing, though it has met the peer's. */
+static bool carries(const struct kvr *kvr, const struct peer *peer, unsigned int r)
+{
+	const struct path *path = &peer->path[r];
+
+	return path->met ? !peer->pace[r].out : !path->health.out && is_greeted(kvr, path);
+}
+
 /* A rail's first address costs 40 MB with efa: no more rails than there are pieces. */
 static bool needs_more_rails(const struct kvr *kvr, const struct peer *peer, uint32_t rails)
 {
 	uint64_t bytes = 0;
 
 	for (unsigned int r = 0; r < kvr->rail_count; r++)
-		if (rails >> r & 1 && !peer->path[r].health.out &&
-		    (peer->path[r].met || is_greeted(kvr, &peer->path[r])))
+		if (rails >> r & 1 && carries(kvr, peer, r))
 			bytes += kvr->config.piece_bytes;
 	return !bytes || bytes < peer->left;
 }
