@@ -133,11 +133,12 @@ static int place_rails(struct kvr *kvr, const struct fabric_list *list, char why
 
 static void choose_write_mode(struct kvr *kvr)
 {
+	bool imitated = kvr->fabric->prefers_reads && kvr->fabric->prefers_reads(kvr->rails[0].nic);
 	size_t len = strlen(kvr->why);
 
-	kvr->pulls = kvr->config.write_mode == KVR_PULL;
-	if (kvr->config.write_mode == KVR_AUTO && kvr->fabric->prefers_reads)
-		kvr->pulls = kvr->fabric->prefers_reads(kvr->rails[0].nic);
+	kvr->pulls = kvr->config.write_mode == KVR_PULL ||
+	             (kvr->config.write_mode == KVR_AUTO && imitated);
+	kvr->imitates = imitated && !kvr->pulls;
 	if (kvr->pulls)
 		snprintf(kvr->why + len, sizeof(kvr->why) - len, "; targets read what is written");
 }

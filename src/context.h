@@ -41,7 +41,8 @@ struct kvr {
 	_Atomic uint64_t next_region;
 	struct lobby lobby;
 	struct threads *threads; /* NULL: none */
-	bool pulls;              /* this rank's writes are read by the target, see pull.h */
+	bool pulls;    /* this rank's writes are read by the target, see pull.h; or else */
+	bool imitates; /* ... the provider makes messages of them */
 
 	ck_stack_t submitted;       /* requests, from any thread */
 	_Atomic bool cancel_wanted; /* some request was cancelled */

@@ -268,7 +268,7 @@ static void check_flight(struct kvr *kvr, unsigned int r, struct flight *f)
 		queued = slowest;
 
 	switch (health_judge(&peer->path[r].health, &peer->question, f->posted_at,
-	                     health_patience(queued), kvr->now)) {
+	                     health_patience(queued, kvr->imitates), kvr->now)) {
 	case HEALTH_WAIT:
 		break;
 	case HEALTH_ASK:

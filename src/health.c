@@ -6,6 +6,7 @@
 #define PATIENCE     (50 * MS)   /* at least */
 #define PATIENCE_MAX (2000 * MS) /* at most */
 #define NO_HISTORY   (250 * MS)
+#define IMITATED     10 /* times as long as these two, where processes carry what is written */
 #define GRACE        (20 * MS)   /* for an answer, once another path has given one; at least */
 #define ASK_AGAIN    (100 * MS)  /* while nobody answers */
 #define LOST_TIMES   4           /* the patience, for a piece on a path that answers, ... */
@@ -14,9 +15,10 @@
 #define PAUSE_MAX    (2000 * MS)
 #define FORGIVEN     (5000 * MS) /* in use for that long, the pauses begin anew */
 
-int64_t health_patience(int64_t queued)
+int64_t health_patience(int64_t queued, bool imitated)
 {
-	int64_t patience = queued ? PATIENCE + 4 * queued : NO_HISTORY;
+	int64_t least = queued ? PATIENCE : NO_HISTORY;
+	int64_t patience = (imitated ? IMITATED * least : least) + 4 * queued;
 
 	return patience < PATIENCE_MAX ? patience : PATIENCE_MAX;
 }

@@ -25,8 +25,10 @@ struct health_question {
 	int64_t asked_at, answered_at;
 };
 
-/* How long a piece may take, on a path with so much queued (ns, from its own history; 0: none). */
-int64_t health_patience(int64_t queued);
+/* How long a piece may take, on a path with so much queued (ns, from its own history; 0: none).
+ * imitated: it is a write that the provider makes of messages, packet by packet, which processes
+ * have to answer that may not run just then. */
+int64_t health_patience(int64_t queued, bool imitated);
 
 enum health_verdict {
 	HEALTH_WAIT,

@@ -92,10 +92,13 @@ static void pauses_grow(void **state)
 static void patience_has_bounds(void **state)
 {
 	(void)state;
-	assert_true(health_patience(1) >= 50 * MS);
-	assert_true(health_patience(0) > health_patience(1));
-	assert_true(health_patience(100 * MS) > 300 * MS);
-	assert_true(health_patience(INT64_MAX / 8) <= 2000 * MS);
+	assert_true(health_patience(1, false) >= 50 * MS);
+	assert_true(health_patience(0, false) > health_patience(1, false));
+	assert_true(health_patience(100 * MS, false) > 300 * MS);
+	assert_true(health_patience(1, true) >= 200 * MS);
+	assert_true(health_patience(0, true) > health_patience(1, true));
+	for (int imitated = 0; imitated < 2; imitated++)
+		assert_true(health_patience(INT64_MAX / 8, imitated) <= 2000 * MS);
 }
 
 int main(void)
