@@ -4,6 +4,7 @@
 #include "efa.h"
 #include "fabric_memory.h"
 #include "offers.h"
+#include <endian.h>
 #include <errno.h>
 #include <rdma/fabric.h>
 #include <rdma/fi_cm.h>
@@ -19,14 +20,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A peer, as our endpoint's address vector knows it. */
+/* A peer, as our endpoint's address vector knows it, and where its porch is. */
 struct target {
 	fi_addr_t messages, memory;
+	uint64_t porch, porch_key;
 };
 
 /* Two endpoints: one starts all operations and gets messages; by the other one, the door, peers
  * write and read. So the door can be replaced at any time: nothing of ours is in flight on it, for
- * which a provider's fi_close would wait. */
+ * which a provider's fi_close would wait. The porch is what peers read who greet us: it is there
+ * for as long as the NIC is open, as no memory of the user's is. */
 struct fabric_nic {
 	struct fi_info *info;
 	struct fid_fabric *fabric;
@@ -40,6 +43,8 @@ struct fabric_nic {
 	struct target *targets;
 	size_t target_count, target_room;
 	size_t cq_size;
+	struct fabric_mr *porch_mr;  /* NULL: peers need not greet */
+	uint8_t porch[2];            /* a byte for them; a place for theirs */
 	enum fabric_memory_kind gpu; /* how its memory is taken */
 	uint32_t polls;              /* that found nothing */
 };
@@ -127,6 +132,8 @@ static void close_endpoint(struct fabric_nic *nic)
 static void nic_close(struct fabric_nic *nic)
 {
 	close_endpoint(nic);
+	if (nic->porch_mr)
+		fabric_memory_deregister(nic->porch_mr);
 	close_fid(nic->domain ? &nic->domain->fid : NULL);
 	close_fid(nic->eq ? &nic->eq->fid : NULL);
 	close_fid(nic->fabric ? &nic->fabric->fid : NULL);
@@ -153,6 +160,14 @@ static int open_domain(struct fabric_nic *nic, const char *name, char why[FABRIC
 		return fail(why, "fi_domain", name, rc);
 	nic->gpu = fabric_memory_gpu(nic->info, nic->domain, nic->fabric->api_version);
 	return 0;
+}
+
+static int open_porch(struct fabric_nic *nic, const char *name, char why[FABRIC_WHY])
+{
+	const struct fabric_memory porch = {.addr = nic->porch, .len = sizeof(nic->porch)};
+	int rc = is_efa(nic) ? fabric_memory_register(nic->domain, &porch, 0, &nic->porch_mr) : 0;
+
+	return rc ? fail(why, "fi_mr_regattr", name, rc) : 0;
 }
 
 /* One endpoint per address vector: efa's 1.17. */
@@ -212,7 +227,7 @@ static int nic_open(const struct fabric_offer *offer, const struct fabric_limits
 	nic->info->rx_attr->size = at_most(nic->info->rx_attr->size, limits->receives);
 	/* Arrivals share the queue with our own completions. */
 	nic->cq_size = 4 * (limits->sends + limits->receives);
-	if ((rc = open_domain(nic, offer->name, why)) ||
+	if ((rc = open_domain(nic, offer->name, why)) || (rc = open_porch(nic, offer->name, why)) ||
 	    (rc = open_endpoint(nic, offer->name, why))) {
 		nic_close(nic);
 		return rc;
@@ -238,11 +253,17 @@ static int nic_renew(struct fabric_nic *nic)
 	return open_one(nic, &nic->door_av, &nic->door, &call);
 }
 
-/* The length of the first name, that name, the door's. */
+static uint64_t nic_base(const struct fabric_nic *nic, const void *addr)
+{
+	return nic->info->domain_attr->mr_mode & FI_MR_VIRT_ADDR ? (uintptr_t)addr : 0;
+}
+
+/* The length of a name, the endpoint's, the door's; and the porch, if there is one. */
 static ssize_t nic_address(struct fabric_nic *nic, void *buf, size_t len)
 {
 	uint8_t *bytes = buf;
 	size_t first = len ? len - 1 : 0, second;
+	uint64_t porch[2];
 	int rc;
 
 	if ((rc = fi_getname(&nic->ep->fid, bytes + 1, &first)))
@@ -251,7 +272,14 @@ static ssize_t nic_address(struct fabric_nic *nic, void *buf, size_t len)
 	if ((rc = fi_getname(&nic->door->fid, bytes + 1 + first, &second)))
 		return rc;
 	bytes[0] = first;
-	return 1 + first + second;
+	if (!nic->porch_mr)
+		return 1 + first + second;
+	if (first != second || 1 + 2 * first + sizeof(porch) > len)
+		return -ENOSPC;
+	porch[0] = htole64(nic_base(nic, nic->porch));
+	porch[1] = htole64(fabric_memory_key(nic->porch_mr));
+	memcpy(bytes + 1 + 2 * first, porch, sizeof(porch));
+	return 1 + 2 * first + sizeof(porch);
 }
 
 static int insert_one(struct fabric_nic *nic, const void *address, fi_addr_t *out)
@@ -261,16 +289,28 @@ static int insert_one(struct fabric_nic *nic, const void *address, fi_addr_t *ou
 	return rc == 1 ? 0 : rc < 0 ? rc : -EADDRNOTAVAIL;
 }
 
+/* Both names are of one length where a porch follows. */
+static void find_porch(const uint8_t *address, struct target *target)
+{
+	uint64_t porch[2];
+
+	memcpy(porch, address + 1 + 2 * address[0], sizeof(porch));
+	target->porch = le64toh(porch[0]);
+	target->porch_key = le64toh(porch[1]);
+}
+
 static int nic_insert(struct fabric_nic *nic, const void *address, uint64_t *peer)
 {
 	const uint8_t *bytes = address;
 	size_t room = nic->target_room ? 2 * nic->target_room : 16;
-	struct target target, *targets;
+	struct target target = {0}, *targets;
 	int rc;
 
 	if ((rc = insert_one(nic, bytes + 1, &target.messages)) ||
 	    (rc = insert_one(nic, bytes + 1 + bytes[0], &target.memory)))
 		return rc;
+	if (nic->porch_mr)
+		find_porch(bytes, &target);
 	if (nic->target_count == nic->target_room) {
 		targets = realloc(nic->targets, room * sizeof(*targets));
 		if (!targets)
@@ -298,11 +338,6 @@ static int nic_reg(struct fabric_nic *nic, const struct fabric_memory *memory, u
                    struct fabric_mr **out)
 {
 	return fabric_memory_register(nic->domain, memory, key, out);
-}
-
-static uint64_t nic_base(const struct fabric_nic *nic, const void *addr)
-{
-	return nic->info->domain_attr->mr_mode & FI_MR_VIRT_ADDR ? (uintptr_t)addr : 0;
 }
 
 /* An emulated write is usually done when its bytes are in a buffer of the peer's provider. */
@@ -342,6 +377,14 @@ static int nic_read(struct fabric_nic *nic, const struct fabric_rma *rma, struct
 {
 	return fi_read(nic->ep, rma->local, rma->len, rma->mr->desc, nic->targets[rma->peer].memory,
 	               rma->remote, rma->key, op);
+}
+
+static int nic_greet(struct fabric_nic *nic, uint64_t peer, struct fabric_op *op)
+{
+	const struct target *target = &nic->targets[peer];
+
+	return fi_read(nic->ep, &nic->porch[1], 1, nic->porch_mr->desc, target->memory,
+	               target->porch, target->porch_key, op);
 }
 
 static int nic_send(struct fabric_nic *nic, const void *buf, size_t len, struct fabric_mr *mr,
@@ -423,6 +466,7 @@ const struct fabric_ops fabric_libfabric = {
 	.base = nic_base,
 	.write = nic_write,
 	.read = nic_read,
+	.greet = nic_greet,
 	.send = nic_send,
 	.recv = nic_recv,
 	.poll = nic_poll,

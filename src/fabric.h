@@ -86,9 +86,9 @@ struct fabric_event {
 };
 
 /*
- * All return 0 or a negative errno; -EAGAIN from write, read, send and recv means that nothing was
- * started: poll, and try again. Calls for different NICs are independent; those for one NIC may
- * come from any thread. insert and reg may be called while others poll.
+ * All return 0 or a negative errno; -EAGAIN from write, read, greet, send and recv means that
+ * nothing was started: poll, and try again. Calls for different NICs are independent; those for one
+ * NIC may come from any thread. insert and reg may be called while others poll.
  */
 struct fabric_ops {
 	/* No devices, nothing slow: its NICs have no place in the machine, and open and reg are
@@ -126,6 +126,9 @@ struct fabric_ops {
 	uint64_t (*base)(const struct fabric_nic *, const void *addr);
 	int (*write)(struct fabric_nic *, const struct fabric_rma *, struct fabric_op *);
 	int (*read)(struct fabric_nic *, const struct fabric_rma *, struct fabric_op *);
+	/* Where shut waits: makes the endpoints known to each other, by reading a byte of the
+	 * peer's that is always there. */
+	int (*greet)(struct fabric_nic *, uint64_t peer, struct fabric_op *);
 	int (*send)(struct fabric_nic *, const void *buf, size_t len, struct fabric_mr *,
 	            uint64_t peer, struct fabric_op *);
 	int (*recv)(struct fabric_nic *, void *buf, size_t len, struct fabric_mr *,

@@ -126,7 +126,6 @@ void failover_on_piece(struct kvr *kvr, struct rail *rail, struct flight *f, int
 
 void failover_on_refusal(struct kvr *kvr, struct peer *peer, unsigned int r, int error)
 {
-	kvr->rails[r].stats.errors++;
 	take_out(kvr, peer, r, kvr_strerror(error));
 }
 
@@ -256,19 +255,11 @@ void failover_on_address(struct kvr *kvr, struct peer *peer, const struct wire_a
 		                                        .body_len = end->len});
 }
 
-/* A piece is late: asks, waits or blames. */
-static void check_flight(struct kvr *kvr, unsigned int r, struct flight *f)
+/* Something is late on a path: asks, waits or blames. */
+static void judge(struct kvr *kvr, struct peer *peer, unsigned int r, int64_t posted,
+                  int64_t patience)
 {
-	struct peer *peer = f->transfer->peer;
-	const struct pace *pace = &peer->pace[r];
-	int64_t slowest = pace_slowest(pace, kvr->now);
-	int64_t queued = pace->rate > 0 ? (double)pace->in_flight / pace->rate + 1 : 0;
-
-	if (queued < slowest)
-		queued = slowest;
-
-	switch (health_judge(&peer->path[r].health, &peer->question, f->posted_at,
-	                     health_patience(queued, kvr->imitates), kvr->now)) {
+	switch (health_judge(&peer->path[r].health, &peer->question, posted, patience, kvr->now)) {
 	case HEALTH_WAIT:
 		break;
 	case HEALTH_ASK:
@@ -279,6 +270,27 @@ static void check_flight(struct kvr *kvr, unsigned int r, struct flight *f)
 		take_out(kvr, peer, r, "a piece got lost, or the rail is silent");
 		break;
 	}
+}
+
+static void check_flight(struct kvr *kvr, unsigned int r, const struct flight *f)
+{
+	struct peer *peer = f->transfer->peer;
+	const struct pace *pace = &peer->pace[r];
+	int64_t slowest = pace_slowest(pace, kvr->now);
+	int64_t queued = pace->rate > 0 ? (double)pace->in_flight / pace->rate + 1 : 0;
+
+	if (queued < slowest)
+		queued = slowest;
+	judge(kvr, peer, r, f->posted_at, health_patience(queued, kvr->imitates));
+}
+
+/* No piece goes before it ends; another of the peer's rails may answer. */
+static void check_greeting(struct kvr *kvr, struct peer *peer, unsigned int r)
+{
+	const struct path *path = &peer->path[r];
+
+	if (path->greeting && !path->health.out)
+		judge(kvr, peer, r, path->greet_at, health_patience(0, kvr->imitates));
 }
 
 /* Who was never talked to knows us by the addresses of the bootstrap only. */
@@ -412,6 +424,7 @@ static bool is_clogged(const struct rail *rail)
 static void check_paths(struct kvr *kvr, struct peer *peer)
 {
 	for (unsigned int r = 0; r < kvr->rail_count; r++) {
+		check_greeting(kvr, peer, r);
 		peer->pace[r].out = peer->path[r].health.out ||
 		                    (kvr->rails[r].shut_waits && !peer->path[r].met) ||
 		                    is_clogged(&kvr->rails[r]);

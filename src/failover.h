@@ -19,7 +19,7 @@ void failover_on_piece(struct kvr *, struct rail *, struct flight *, int error);
 /* A sign of life of the peer, on our rail r. */
 void failover_on_sign(struct kvr *, struct peer *, unsigned int r);
 
-/* The provider refuses what is posted for the peer on our rail r. */
+/* The provider refuses what is posted for the peer on our rail r, or cannot introduce it. */
 void failover_on_refusal(struct kvr *, struct peer *, unsigned int r, int error);
 
 void failover_on_fence(struct kvr *, struct peer *, const struct wire_message *);

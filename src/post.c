@@ -266,30 +266,47 @@ static bool needs_more_rails(const struct kvr *kvr, const struct peer *peer, uin
 	return !bytes || bytes < peer->left;
 }
 
-/* efa's endpoints shake hands with the first operation between them, and until then all moves by
- * messages, of which the other side has many in flight: it could not close its door if the NIC fell
- * silent. So a few bytes are read, before anything else, into where nobody looks. */
-static void greet(struct kvr *kvr, const struct choice *c, struct rail *rail)
+/* What is posted for the peer was refused, if rc is not 0 and not for the moment only. */
+static void refused(struct kvr *kvr, struct peer *peer, struct rail *rail, int rc)
 {
-	struct peer *peer = c->transfer->peer;
-	struct path *path = c->path;
-	const struct wire_region *remote = &c->piece.remote->wire;
-	struct fabric_rma rma = {.len = 1, .remote = remote->base, .key = remote->key[path->there]};
-	struct flight *flight;
+	if (!rc || rc == -EAGAIN)
+		return;
+	rail->stats.errors++;
+	failover_on_refusal(kvr, peer, rail->index, rc);
+}
 
-	if (path->greeting || kvr->now < path->greet_at ||
-	    !needs_more_rails(kvr, peer, c->view->rails) ||
-	    peer_address(kvr, peer, rail->index, &rma.peer))
-		return;
-	path->greet_at = kvr->now + GREET_PAUSE;
-	if (rail_greet(rail, &rma, peer, &flight))
-		return;
+static int start_greeting(struct kvr *kvr, struct peer *peer, struct rail *rail)
+{
+	struct path *path = &peer->path[rail->index];
+	struct flight *flight;
+	uint64_t to;
+	int rc = peer_address(kvr, peer, rail->index, &to);
+
+	if (rc || (rc = rail_greet(rail, to, peer, &flight)))
+		return rc;
 	flight->there = path->there;
 	flight->epoch = path->epoch;
 	flight->posted_at = kvr->now;
 	path->greeting = true;
 	peer->pace[rail->index].out = true;
 	peer->sends_in_flight++;
+	return 0;
+}
+
+/* efa's endpoints shake hands with the first operation between them, and until then all moves by
+ * messages, of which the other side has many in flight: it could not close its door if the NIC fell
+ * silent. So one byte is read before anything else; none of a user's, who may close its region
+ * before that is through. */
+static void greet(struct kvr *kvr, const struct choice *c, struct rail *rail)
+{
+	struct peer *peer = c->transfer->peer;
+	struct path *path = c->path;
+
+	if (path->greeting || kvr->now < path->greet_at ||
+	    !needs_more_rails(kvr, peer, c->view->rails))
+		return;
+	path->greet_at = kvr->now + GREET_PAUSE;
+	refused(kvr, peer, rail, start_greeting(kvr, peer, rail));
 }
 
 void transfer_on_greeted(struct kvr *kvr, struct peer *peer, struct rail *rail,
@@ -302,7 +319,10 @@ void transfer_on_greeted(struct kvr *kvr, struct peer *peer, struct rail *rail,
 		return;
 	path->greeting = false;
 	path->met = !error;
-	peer->pace[rail->index].out = path->health.out;
+	if (error)
+		failover_on_refusal(kvr, peer, rail->index, error);
+	else
+		peer->pace[rail->index].out = path->health.out;
 	peer_activate(kvr, peer);
 }
 
@@ -328,8 +348,7 @@ int transfer_post(struct kvr *kvr, struct peer *peer, struct rail *rail)
 	rc = post_piece(kvr, &c, rail);
 	if (rc)
 		put_back(&c);
-	if (rc && rc != -EAGAIN)
-		failover_on_refusal(kvr, peer, r, rc);
+	refused(kvr, peer, rail, rc);
 	if (rc)
 		return -EAGAIN;
 	/* With a piece in flight it cannot be over. */

@@ -13,6 +13,7 @@
 #define SENDS    32 /* control messages in flight */
 #define RECEIVES 32 /* control messages a burst may bring before we poll */
 #define DRAIN_NS (200 * 1000 * 1000)
+#define REST_NS  (20 * 1000) /* while there is nothing to read */
 
 /* ns, of rail_measure() */
 #define METER_STEP 20e6
@@ -146,7 +147,11 @@ static bool drain(struct rail *rail)
 	struct flight *flight;
 
 	while (rail->pieces_in_flight + rail->sends_in_flight && clock_now() < until) {
-		if (rail->fabric->poll(rail->nic, &event, 1) != 1 || !event.op)
+		if (rail->fabric->poll(rail->nic, &event, 1) != 1) {
+			clock_rest(REST_NS);
+			continue;
+		}
+		if (!event.op)
 			continue;
 		flight = event_flight(&event);
 		if (flight->kind == FLIGHT_PIECE)
@@ -157,13 +162,14 @@ static bool drain(struct rail *rail)
 	return !(rail->pieces_in_flight + rail->sends_in_flight);
 }
 
-/* The device may use its buffers until the process ends: they are kept in sight. */
+/* The device may use their buffers until the process ends: they are kept in sight. */
+static struct left {
+	struct left *next;
+	struct rail rail;
+} * _Atomic all_left;
+
 static void leave_open(const struct rail *rail)
 {
-	static struct left {
-		struct left *next;
-		struct rail rail;
-	} * _Atomic all;
 	struct left *left = malloc(sizeof(*left));
 
 	log_warning("rail %s: left open: its device does not end %u operations", rail->name,
@@ -171,9 +177,30 @@ static void leave_open(const struct rail *rail)
 	if (!left)
 		return;
 	left->rail = *rail;
-	left->next = all;
-	while (!atomic_compare_exchange_weak(&all, &left->next, left))
+	left->next = all_left;
+	while (!atomic_compare_exchange_weak(&all_left, &left->next, left))
 		;
+}
+
+static void free_buffers(struct rail *rail)
+{
+	if (rail->slab)
+		munmap(rail->slab, rail->slab_bytes);
+	free(rail->flights);
+	rail->slab = NULL;
+	rail->flights = NULL;
+}
+
+void rail_free_left(void)
+{
+	struct left *left = atomic_exchange(&all_left, NULL), *next;
+
+	for (; left; left = next) {
+		next = left->next;
+		left->rail.fabric->dereg(left->rail.slab_mr);
+		free_buffers(&left->rail);
+		free(left);
+	}
 }
 
 void rail_close(struct rail *rail)
@@ -190,13 +217,9 @@ void rail_close(struct rail *rail)
 		rail->fabric->dereg(rail->slab_mr);
 	if (rail->nic)
 		rail->fabric->close(rail->nic);
-	if (rail->slab)
-		munmap(rail->slab, rail->slab_bytes);
-	free(rail->flights);
+	free_buffers(rail);
 	rail->nic = NULL;
 	rail->slab_mr = NULL;
-	rail->slab = NULL;
-	rail->flights = NULL;
 }
 
 int rail_post(struct rail *rail, const struct fabric_rma *rma, bool is_read, struct flight **out)
@@ -298,16 +321,14 @@ int rail_send(struct rail *rail, const struct wire_message *message, uint64_t to
 	return 0;
 }
 
-int rail_greet(struct rail *rail, struct fabric_rma *rma, struct peer *peer, struct flight **out)
+int rail_greet(struct rail *rail, uint64_t to, struct peer *peer, struct flight **out)
 {
 	struct flight *flight = SLIST_FIRST(&rail->sends);
 	int rc;
 
 	if (!flight)
 		return -EAGAIN;
-	rma->local = flight->buffer;
-	rma->mr = rail->slab_mr;
-	if ((rc = rail->fabric->read(rail->nic, rma, &flight->op)))
+	if ((rc = rail->fabric->greet(rail->nic, to, &flight->op)))
 		return rc;
 	take_send(rail, flight, peer);
 	flight->greets = true;

@@ -28,7 +28,7 @@ struct flight {
 	int64_t posted_at;     /* also of a SEND */
 	bool condemned;        /* given up: sent elsewhere */
 	bool ended;            /* the provider is done with it */
-	bool greets;           /* SEND: it reads a byte instead */
+	bool greets;           /* SEND: it introduces the endpoints instead */
 	struct peer *peer;     /* SEND: to whom; NULL: it is gone */
 	uint32_t turn;         /* SEND: the path's turns then */
 	uint8_t *buffer;       /* SEND, RECEIVE: WIRE_MESSAGE_MAX bytes of the slab */
@@ -79,6 +79,10 @@ int rail_open(struct rail *, const struct fabric_ops *, const struct fabric_offe
               const struct config *, char why[FABRIC_WHY]);
 void rail_close(struct rail *); /* also of a half-open or zeroed one */
 
+/* Frees the buffers of those that rail_close had to leave open, as their devices did not end all:
+ * for simulations, whose devices are gone. */
+void rail_free_left(void);
+
 /* Brings stats.bytes_per_second up to date; ns of clock_now(). */
 void rail_measure(struct rail *, int64_t now);
 
@@ -116,8 +120,9 @@ int rail_renew(struct rail *);
 int rail_send(struct rail *, const struct wire_message *, uint64_t to, struct peer *, uint32_t turn,
               int64_t now);
 
-/* Reads a few bytes by rma, whose local side is ours, for a peer. -EAGAIN: not now. */
-int rail_greet(struct rail *, struct fabric_rma *, struct peer *, struct flight **out);
+/* Introduces the endpoint to the peer's at fabric address `to`: fabric_ops.greet. -EAGAIN: not now.
+ */
+int rail_greet(struct rail *, uint64_t to, struct peer *, struct flight **out);
 
 /* Whether no message has been able to go for so many ns, or more than half of the places have been
  * taken for that long. */

@@ -8,7 +8,7 @@
 #include "fabric.h"
 #include <kvrail.h>
 
-#define WIRE_VERSION     4    /* raise with any change to a format or to the protocol */
+#define WIRE_VERSION     5    /* raise with any change to a format or to the protocol */
 #define WIRE_MESSAGE_MAX 4096 /* a control message with its body */
 #define WIRE_HEADER      56   /* of it, before the body */
 

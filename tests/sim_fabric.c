@@ -45,12 +45,24 @@ void sim_fabric_open(struct dice *dice)
 	TAILQ_INIT(&sim.flying);
 }
 
+static void free_endpoint(struct fabric_nic *nic)
+{
+	free(nic->cq);
+	free(nic->receives);
+	free(nic->av);
+}
+
 void sim_fabric_close(void)
 {
 	struct fabric_nic *nic;
 
 	travel_close();
-	for_each_nic(nic) free(nic->held);
+	for_each_nic(nic)
+	{
+		if (nic->is_open) /* left so: its operations did not end */
+			free_endpoint(nic);
+		free(nic->held);
+	}
 }
 
 void nic_set_state(struct fabric_nic *nic, enum nic_state state)
@@ -129,10 +141,19 @@ static int sim_open(const struct fabric_offer *offer, const struct fabric_limits
 	return 0;
 }
 
+static bool sim_shut_waits(const struct fabric_nic *nic)
+{
+	(void)nic;
+	return sim.stays;
+}
+
 static void sim_shut(struct fabric_nic *nic)
 {
 	if (!nic->is_open)
 		return;
+	if (sim.stays && nic->sends)
+		world_violation("rail %u.%u is shut with %u operations in flight: it would wait",
+		                nic->rank, nic->index, nic->sends);
 	nic->is_open = false;
 	travel_shut(nic);
 	nic->cq_count = nic->receive_count = 0;
@@ -162,9 +183,7 @@ static void sim_close(struct fabric_nic *nic)
 	if (nic->mrs)
 		world_violation("rail %u.%u is closed with memory registered", nic->rank,
 		                nic->index);
-	free(nic->cq);
-	free(nic->receives);
-	free(nic->av);
+	free_endpoint(nic);
 	nic->cq = NULL;
 	nic->receives = NULL;
 	nic->av = NULL;
@@ -308,6 +327,22 @@ static bool is_inside(const struct fabric_mr *mr, const uint8_t *at, uint64_t le
 	return at >= mr->addr && len <= mr->len && at <= mr->addr + mr->len - len;
 }
 
+/* Nothing moves, but it takes its time and shares the fate of others. */
+static int sim_greet(struct fabric_nic *nic, uint64_t peer, struct fabric_op *user)
+{
+	struct sim_op *op;
+	int rc = refuse(nic, peer);
+
+	if (rc)
+		return rc;
+	op = travel_new(nic, SIM_READ, user);
+	op->to = nic->av[peer].nic;
+	op->to_life = nic->av[peer].life;
+	op->to_door = nic->av[peer].door;
+	travel_start(op);
+	return 0;
+}
+
 static int post_rma(struct fabric_nic *nic, enum sim_kind kind, const struct fabric_rma *rma,
                     struct fabric_op *user)
 {
@@ -423,6 +458,7 @@ const struct fabric_ops sim_fabric_ops = {
 	.list_close = sim_list_close,
 	.open = sim_open,
 	.shut = sim_shut,
+	.shut_waits = sim_shut_waits,
 	.reopen = sim_reopen,
 	.renew = sim_renew,
 	.close = sim_close,
@@ -435,6 +471,7 @@ const struct fabric_ops sim_fabric_ops = {
 	.base = sim_base,
 	.write = sim_write,
 	.read = sim_read,
+	.greet = sim_greet,
 	.send = sim_send,
 	.recv = sim_recv,
 	.poll = sim_poll,

@@ -48,6 +48,7 @@ struct sim_op {
 	unsigned int parts, land, left; /* land: parts that are to; left: that have not */
 	unsigned int next;              /* part, where the target does it */
 	uint64_t cut[SIM_PARTS + 1];
+	bool doomed, desperate; /* its NIC gives up when the target is silent for long; has */
 	bool dropped, ending,
 		ended;            /* no byte of it lands any more; its completion is due, is out */
 	unsigned int refs;        /* from the calendar, or a queue */
@@ -112,6 +113,7 @@ struct fabric_nic {
 struct sim_fabric {
 	bool virtual_addresses; /* and keys of the provider's; else offsets and keys of the caller's
 	                         */
+	bool stays;             /* no endpoint can be shut while anything is in flight */
 	unsigned int queue;     /* operations in flight per NIC */
 	unsigned int opening;   /* the rank whose NICs list offers */
 	unsigned int rails[SIM_RANKS];

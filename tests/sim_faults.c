@@ -11,7 +11,7 @@ struct faults faults;
 
 static const struct {
 	enum fault fault;
-	unsigned int percent; /* of the seeds that may have faults at all */
+	unsigned int percent; /* of the seeds that may have faults at all; 0: no roll decides */
 	const char *name, *help;
 } kinds[] = {
 	{FAULT_AGAIN, 40, "again", "posts are refused with -EAGAIN, at random"},
@@ -33,6 +33,7 @@ static const struct {
 	{FAULT_STRAY, 50, "stray", "a shut endpoint's emulated writes still land at the target"},
 	{FAULT_DEAF, 100, "deaf", "ranks pause while messages to them fail, too"},
 	{FAULT_FAILOVER, 100, "failover", "no error may reach the user while a rail is left"},
+	{FAULT_EFA, 0, "efa", "endpoints that cannot be shut while anything is in flight"},
 };
 
 /* Those that may strike any rail at any time, and so all of them at once. */
@@ -175,11 +176,13 @@ void faults_plan(uint32_t mask)
 
 	for (size_t i = 0; i < KINDS; i++) {
 		/* Each roll is made, so that a kind left out changes nothing else. */
-		bool chosen = dice_chance(&dice, kinds[i].percent);
+		bool chosen = kinds[i].percent && dice_chance(&dice, kinds[i].percent);
 
 		if (chosen && (!calm || kinds[i].fault == FAULT_FAILOVER))
 			faults.kinds |= kinds[i].fault & mask;
 	}
+	if (sim.stays) /* each operation ends, unless a NIC on its way is silent */
+		faults.kinds &= ~(FAULT_LOST_END | FAULT_TARGET_ERROR);
 	if (faults.kinds & FAULT_PAUSE && !(faults.kinds & FAULT_DEAF))
 		faults.kinds &= ~FAULT_SEND_ERROR;
 	faults.again = rate_if(&dice, FAULT_AGAIN, 40);

@@ -28,8 +28,10 @@ enum fault {
 	FAULT_STRAY = 1 << 16,
 	FAULT_DEAF = 1 << 17,
 	FAULT_ALL = (1 << 18) - 1,
-	/* Not a fault but a demand: an error must not reach the user while a rail is left. */
+	/* Not faults. A demand: an error must not reach the user while a rail is left. */
 	FAULT_FAILOVER = 1 << 18,
+	/* Another kind of fabric, efa's: see sim_fabric.stays. */
+	FAULT_EFA = 1 << 19,
 };
 
 /* What the engine survives as it is: the default. */

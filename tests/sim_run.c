@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * One seed, from beginning to end. */
 #include "sim_run.h"
+#include "rail.h"
 #include "sim_alloc.h"
 #include "sim_check.h"
 #include "sim_faults.h"
@@ -26,6 +27,7 @@ static void open_all(uint64_t seed, uint32_t mask, bool trace)
 	world_open(seed, trace);
 	dice = world_dice(2);
 	sim_fabric_open(&dice);
+	sim.stays = mask & FAULT_EFA;
 	sim.on_landing = memory_check_landing;
 	memory_open();
 	faults = (struct faults){0}; /* opening is spared, also the last seed's */
@@ -92,6 +94,7 @@ static void close_all(void)
 	for (unsigned int i = 0; i < ranks_count; i++)
 		if (ranks[i].kvr)
 			bury(&ranks[i]);
+	rail_free_left();
 	sim_fabric_close();
 	world_close();
 }

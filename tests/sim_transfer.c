@@ -16,6 +16,7 @@
 #ifndef SIM_SEEDS
 #define SIM_SEEDS 5000
 #endif
+#define EFA_SEEDS (SIM_SEEDS / 2)
 
 static struct sim_sum sum;
 
@@ -24,15 +25,34 @@ static const char *run(uint64_t seed)
 	return sim_run(seed, faults_survived, false, &sum);
 }
 
-static void promises_hold(void **state)
+static const char *run_efa(uint64_t seed)
 {
-	const char *wrong = seeds_run(SIM_SEEDS, run);
+	return sim_run(seed, faults_survived | FAULT_EFA, false, &sum);
+}
 
-	(void)state;
+static void hold(uint64_t seeds, const char *(*seed)(uint64_t))
+{
+	const char *wrong;
+
+	sum = (struct sim_sum){0};
+	wrong = seeds_run(seeds, seed);
 	print_message("%llu seeds, %llu operations, %llu faults\n", (unsigned long long)sum.seeds,
 	              (unsigned long long)sum.operations, (unsigned long long)sum.faults);
 	if (wrong)
 		fail_msg("%s", wrong);
+}
+
+static void promises_hold(void **state)
+{
+	(void)state;
+	hold(SIM_SEEDS, run);
+}
+
+/* Endpoints that cannot be reset, and that have to be introduced to each other. */
+static void promises_hold_on_efa(void **state)
+{
+	(void)state;
+	hold(EFA_SEEDS, run_efa);
 }
 
 static void a_seed_repeats(void **state)
@@ -96,6 +116,7 @@ int main(void)
 		cmocka_unit_test(landings_are_looked_up),
 		cmocka_unit_test(a_seed_repeats),
 		cmocka_unit_test(promises_hold),
+		cmocka_unit_test(promises_hold_on_efa),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

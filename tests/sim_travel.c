@@ -66,17 +66,7 @@ static void hold_on(struct fabric_nic *nic, void (*fn)(void *, unsigned int), st
 	nic->held[nic->held_count++] = (struct held){fn, op, detail};
 }
 
-/* Whether a NIC on the way is a hole; then it goes on when that is over. */
-static bool is_held(struct sim_op *op, void (*fn)(void *, unsigned int), unsigned int detail)
-{
-	struct fabric_nic *hole = op->from->state == NIC_HOLE ? op->from : op->to;
-
-	if (hole->state != NIC_HOLE)
-		return false;
-	world.faults++;
-	hold_on(hole, fn, op, detail);
-	return true;
-}
+static bool is_held(struct sim_op *, void (*)(void *, unsigned int), unsigned int);
 
 static bool source_is_gone(const struct sim_op *op)
 {
@@ -126,17 +116,47 @@ static void end_soon(struct sim_op *op, int64_t ns)
 }
 
 /* Its target or a NIC is gone. The initiator hears of it in the end, except from a dead host, which
- * mostly leaves no trace. */
+ * mostly leaves no trace: efa's device gives up by itself. */
 static void give_up(struct sim_op *op)
 {
 	if (op->dropped)
 		return;
 	op->dropped = true;
-	if (op->to->dead && dice_chance(&world.dice, 80))
+	if (op->to->dead && !sim.stays && dice_chance(&world.dice, 80))
 		return;
 	op->fate.error = op->fate.error ? op->fate.error : -EIO;
 	world.faults++;
 	end_soon(op, world_span(&world.dice, 20 * US, 2 * MS));
+}
+
+/* efa's device: the other side has been silent for long. */
+static void despair(void *arg, unsigned int detail)
+{
+	struct sim_op *op = arg;
+
+	(void)detail;
+	if (op->to->state == NIC_HOLE && !op->ended) {
+		op->desperate = op->dropped = true;
+		op->fate.error = op->fate.error ? op->fate.error : -ETIMEDOUT;
+		later(0, end, op, 0);
+	}
+	unref(op);
+}
+
+/* Whether a NIC on the way is a hole; then it goes on when that is over. */
+static bool is_held(struct sim_op *op, void (*fn)(void *, unsigned int), unsigned int detail)
+{
+	struct fabric_nic *hole = op->from->state == NIC_HOLE ? op->from : op->to;
+
+	if (hole->state != NIC_HOLE || (hole == op->to && op->desperate))
+		return false;
+	world.faults++;
+	if (sim.stays && hole == op->to && !op->doomed) {
+		op->doomed = true;
+		later(world_span(&world.dice, S, 8 * S), despair, op, 0);
+	}
+	hold_on(hole, fn, op, detail);
+	return true;
 }
 
 /* Whether its bytes may not land; gives it up where that is news. */
@@ -198,23 +218,31 @@ static uint8_t *find_remote(const struct sim_op *op)
 	return mr->addr + (op->remote - mr->base);
 }
 
-static void move(struct sim_op *op, unsigned int part)
+static bool copy(const struct sim_op *op, unsigned int part)
 {
 	uint64_t at = op->cut[part], len = op->cut[part + 1] - at;
 	uint8_t *remote = find_remote(op);
 
-	if (!remote) {
-		op->fate.error = -EACCES;
-		op->dropped = true;
-		end_soon(op, 0);
-		return;
-	}
+	if (!remote)
+		return false;
 	if (op->kind == SIM_READ) {
 		sim.on_landing(op->local + at, remote + at, len);
 		memcpy(op->local + at, remote + at, len);
 	} else {
 		sim.on_landing(remote + at, op->local + at, len);
 		memcpy(remote + at, (op->copy ? op->copy : op->local) + at, len);
+	}
+	return true;
+}
+
+/* A greeting has no bytes. */
+static void move(struct sim_op *op, unsigned int part)
+{
+	if (op->len && !copy(op, part)) {
+		op->fate.error = -EACCES;
+		op->dropped = true;
+		end_soon(op, 0);
+		return;
 	}
 	if (!--op->left)
 		finish(op);
