@@ -284,13 +284,14 @@ static void check_flight(struct kvr *kvr, unsigned int r, const struct flight *f
 	judge(kvr, peer, r, f->posted_at, health_patience(queued, kvr->imitates));
 }
 
-/* No piece goes before it ends; another of the peer's rails may answer. */
+/* No piece goes before it ends; another of the peer's rails may answer. Processes carry it, as an
+ * imitated write. */
 static void check_greeting(struct kvr *kvr, struct peer *peer, unsigned int r)
 {
 	const struct path *path = &peer->path[r];
 
 	if (path->greeting && !path->health.out)
-		judge(kvr, peer, r, path->greet_at, health_patience(0, kvr->imitates));
+		judge(kvr, peer, r, path->greet_at, health_patience(0, true));
 }
 
 /* Who was never talked to knows us by the addresses of the bootstrap only. */
