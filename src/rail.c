@@ -347,7 +347,8 @@ uint32_t rail_sends(const struct rail *rail, const struct peer *peer, uint32_t t
 	uint32_t n = 0;
 
 	for (; f < end; f++)
-		n += !f->ended && f->peer == peer && f->turn == turn && f->posted_at > since;
+		n += !f->ended && !f->greets && f->peer == peer && f->turn == turn &&
+		     f->posted_at > since;
 	return n;
 }
 
