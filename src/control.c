@@ -252,12 +252,11 @@ void control_try(struct kvr *kvr, struct peer *peer, unsigned int r)
 		ping(kvr, peer, r);
 }
 
-static int check_alive(struct kvr *kvr, struct peer *peer)
+static int check_alive(struct kvr *kvr, struct peer *peer, bool wanted)
 {
 	int64_t bound = kvr->config.peer_timeout_ms * MS, silent;
-	bool wanted = is_wanted(kvr, peer), lost = way_is_lost(kvr, peer);
+	bool lost = way_is_lost(kvr, peer);
 
-	way_find(kvr, peer, wanted || peer->owes_at || peer->pongs);
 	if (wanted) {
 		peer->wanted_at = kvr->now;
 		ask(kvr, peer);
@@ -273,12 +272,16 @@ static int check_alive(struct kvr *kvr, struct peer *peer)
 
 int control_serve(struct kvr *kvr, struct peer *peer, const struct rail **rail)
 {
+	bool wanted = is_wanted(kvr, peer);
+
+	/* First: an answer that only fails is owed for no longer than it takes to send it. */
+	way_find(kvr, peer, wanted || peer->owes_at || peer->pongs);
 	send_new(kvr, peer);
 	send_again(kvr, peer);
 	send_pongs(kvr, peer);
 	send_acknowledgement(kvr, peer);
 	*rail = &kvr->rails[peer->ping_rail];
-	return check_alive(kvr, peer);
+	return check_alive(kvr, peer, wanted);
 }
 
 static void forget_acknowledged(struct kvr *kvr, struct peer *peer)

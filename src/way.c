@@ -108,11 +108,13 @@ void way_turn(const struct kvr *kvr, struct peer *peer)
 
 void way_find(struct kvr *kvr, struct peer *peer, bool owing)
 {
-	for (unsigned int r = 0; r < kvr->rail_count && owing; r++)
-		owing = is_bad(kvr, peer, r);
-	if (!owing) {
+	bool all_bad = true;
+
+	for (unsigned int r = 0; r < kvr->rail_count && all_bad; r++)
+		all_bad = is_bad(kvr, peer, r);
+	if (!all_bad) {
 		peer->good_at = kvr->now;
-	} else if (kvr->now - peer->good_at > CUT_OFF && kvr->now >= peer->turn_at) {
+	} else if (owing && kvr->now - peer->good_at > CUT_OFF && kvr->now >= peer->turn_at) {
 		peer->turn_at = kvr->now + TURN_INTERVAL;
 		way_turn(kvr, peer);
 	}
