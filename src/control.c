@@ -290,8 +290,10 @@ static void forget_acknowledged(struct kvr *kvr, struct peer *peer)
 
 	for (note = TAILQ_FIRST(&peer->unacknowledged); note; note = next) {
 		next = TAILQ_NEXT(note, link);
-		if (channel_is_acknowledged(&peer->channel, note->message.number))
-			recycle(kvr, peer, &peer->unacknowledged, note);
+		if (!channel_is_acknowledged(&peer->channel, note->message.number))
+			continue;
+		recycle(kvr, peer, &peer->unacknowledged, note);
+		peer->doubt_at = 0;
 	}
 }
 
@@ -348,6 +350,8 @@ void control_on_sent(struct kvr *kvr, const struct flight *flight, unsigned int 
 	peer->sends_in_flight--;
 	if (!error) {
 		path->errors = path->missed = 0;
+		if (flight->turn == path->turns)
+			peer->doubt_at = 0;
 		return;
 	}
 	/* Which message it was does not matter: a moment later all go again. */

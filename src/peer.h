@@ -101,7 +101,7 @@ struct peer {
 	int64_t wanted_at;                        /* ns; when something was last wanted from it */
 	int64_t ping_at;                          /* ns; the next one ... */
 	unsigned int ping_rail;                   /* ... and where */
-	int64_t good_at; /* ns; when some path was not bad, or nothing was wanted or owed */
+	int64_t doubt_at; /* ns; when the first message went since one got through; 0: none has */
 	int64_t turn_at; /* ns; when all paths may turn again */
 	uint64_t *fed;   /* a bit for each counter that it has moved */
 

@@ -53,6 +53,8 @@ int way_send_on(struct kvr *kvr, struct peer *peer, unsigned int r, struct wire_
 	message->instance = kvr->instance;
 	message->got = peer->channel.theirs;
 	rc = rail_send(&kvr->rails[r], message, to, peer, path->turns, kvr->now);
+	if (rc != -EAGAIN && !peer->doubt_at)
+		peer->doubt_at = kvr->now;
 	if (!rc) {
 		path->sends++;
 		path->fresh_sends++;
@@ -108,16 +110,11 @@ void way_turn(const struct kvr *kvr, struct peer *peer)
 
 void way_find(struct kvr *kvr, struct peer *peer, bool owing)
 {
-	bool all_bad = true;
-
-	for (unsigned int r = 0; r < kvr->rail_count && all_bad; r++)
-		all_bad = is_bad(kvr, peer, r);
-	if (!all_bad) {
-		peer->good_at = kvr->now;
-	} else if (owing && kvr->now - peer->good_at > CUT_OFF && kvr->now >= peer->turn_at) {
-		peer->turn_at = kvr->now + TURN_INTERVAL;
-		way_turn(kvr, peer);
-	}
+	if (!owing || !peer->doubt_at || kvr->now - peer->doubt_at <= CUT_OFF ||
+	    kvr->now < peer->turn_at)
+		return;
+	peer->turn_at = kvr->now + TURN_INTERVAL;
+	way_turn(kvr, peer);
 }
 
 bool way_may_ask(const struct kvr *kvr, const struct peer *peer, unsigned int r)
