@@ -386,11 +386,15 @@ static bool may_reset(const struct kvr *kvr)
 	return 2 * news < kvr->rail_count;
 }
 
+static int64_t own_moment(const struct kvr *kvr, const struct rail *rail)
+{
+	return kvr->now + own_span(kvr, rail, kvr->rail_count == 1 ? SPREAD_ALONE : SPREAD);
+}
+
 static void drain(struct kvr *kvr, struct rail *rail)
 {
 	if (!rail->drain_at)
-		rail->drain_at = kvr->now +
-		                 own_span(kvr, rail, kvr->rail_count == 1 ? SPREAD_ALONE : SPREAD);
+		rail->drain_at = own_moment(kvr, rail);
 }
 
 /* When nothing but what was given up is in flight, and stays so; or when a peer died, as soon as
@@ -411,7 +415,7 @@ static void check_stuck(struct kvr *kvr, struct rail *rail)
 		reset(kvr, rail);
 	} else if (!live && rail->condemned) {
 		if (!rail->stuck_at)
-			rail->stuck_at = kvr->now + own_span(kvr, rail, SPREAD);
+			rail->stuck_at = own_moment(kvr, rail);
 		else if (kvr->now - rail->stuck_at > STUCK && may_reset(kvr))
 			reset(kvr, rail);
 	}
