@@ -376,19 +376,36 @@ static bool is_news(const struct kvr *kvr, const struct rail *rail)
 	return false;
 }
 
-/* Nor are more than half of the rails reset before the peers have heard of them. */
-static bool may_reset(const struct kvr *kvr)
-{
-	unsigned int news = 0;
-
-	for (unsigned int r = 0; r < kvr->rail_count; r++)
-		news += is_news(kvr, &kvr->rails[r]);
-	return 2 * news < kvr->rail_count;
-}
-
 static int64_t own_moment(const struct kvr *kvr, const struct rail *rail)
 {
 	return kvr->now + own_span(kvr, rail, kvr->rail_count == 1 ? SPREAD_ALONE : SPREAD);
+}
+
+/* It is to be reset, as soon as the others' pieces are through; or all that is in flight was given
+ * up, and that has lasted. */
+static bool is_due(const struct kvr *kvr, const struct rail *rail)
+{
+	bool live = rail->condemned < rail->pieces_in_flight;
+
+	if (rail->drain_at && kvr->now >= rail->drain_at &&
+	    (!live || kvr->now - rail->drain_at > DRAIN))
+		return true;
+	return !live && rail->condemned && rail->stuck_at && kvr->now - rail->stuck_at > STUCK;
+}
+
+/* Nor are more than half of the rails reset before the peers have heard of them; and whose turn was
+ * longest ago goes first: one that is stuck again and again would keep the others from theirs. */
+static bool may_reset(const struct kvr *kvr, const struct rail *rail)
+{
+	const struct rail *other, *end = kvr->rails + kvr->rail_count;
+	unsigned int news = 0;
+
+	for (other = kvr->rails; other < end; other++) {
+		if (other->reset_at < rail->reset_at && is_due(kvr, other))
+			return false;
+		news += is_news(kvr, other);
+	}
+	return 2 * news < kvr->rail_count;
 }
 
 static void drain(struct kvr *kvr, struct rail *rail)
@@ -397,12 +414,8 @@ static void drain(struct kvr *kvr, struct rail *rail)
 		rail->drain_at = own_moment(kvr, rail);
 }
 
-/* When nothing but what was given up is in flight, and stays so; or when a peer died, as soon as
- * the others' pieces are through. */
 static void check_stuck(struct kvr *kvr, struct rail *rail)
 {
-	bool live = rail->condemned < rail->pieces_in_flight;
-
 	if (rail->shut_waits) {
 		settle_dead(kvr, rail);
 		rail->drain_at = 0;
@@ -410,15 +423,10 @@ static void check_stuck(struct kvr *kvr, struct rail *rail)
 	}
 	if (rail_is_blocked(rail, BLOCKED, kvr->now))
 		drain(kvr, rail);
-	if (rail->drain_at && kvr->now >= rail->drain_at &&
-	    (!live || kvr->now - rail->drain_at > DRAIN) && may_reset(kvr)) {
+	if (rail->condemned && rail->condemned == rail->pieces_in_flight && !rail->stuck_at)
+		rail->stuck_at = own_moment(kvr, rail);
+	if (is_due(kvr, rail) && may_reset(kvr, rail))
 		reset(kvr, rail);
-	} else if (!live && rail->condemned) {
-		if (!rail->stuck_at)
-			rail->stuck_at = own_moment(kvr, rail);
-		else if (kvr->now - rail->stuck_at > STUCK && may_reset(kvr))
-			reset(kvr, rail);
-	}
 }
 
 /* Full, and not only with what will soon be done: others need not wait for it. */
