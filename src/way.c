@@ -47,20 +47,25 @@ int way_send_on(struct kvr *kvr, struct peer *peer, unsigned int r, struct wire_
 	rc = peer_address(kvr, peer, r, &to);
 	if (rc) {
 		path->errors += ERRORS_BAD;
+		path->used = true;
 		return rc;
 	}
 	message->to = peer->index_there;
 	message->instance = kvr->instance;
 	message->got = peer->channel.theirs;
 	rc = rail_send(&kvr->rails[r], message, to, peer, path->turns, kvr->now);
-	if (rc != -EAGAIN && !peer->doubt_at)
+	if (rc == -EAGAIN)
+		return rc;
+	path->used = true;
+	if (!peer->doubt_at)
 		peer->doubt_at = kvr->now;
 	if (!rc) {
 		path->sends++;
 		path->fresh_sends++;
 		peer->sends_in_flight++;
-	} else if (rc != -EAGAIN)
+	} else {
 		path->errors++;
+	}
 	return rc;
 }
 
@@ -104,8 +109,11 @@ int way_send(struct kvr *kvr, struct peer *peer, unsigned int first, struct wire
 
 void way_turn(const struct kvr *kvr, struct peer *peer)
 {
-	for (unsigned int r = 0; r < kvr->rail_count; r++)
-		peer_turn(&peer->path[r], (peer->path[r].there + 1) % peer->rails);
+	struct path *path;
+
+	for (path = peer->path; path < peer->path + kvr->rail_count; path++)
+		if (path->used)
+			peer_turn(path, (path->there + 1) % peer->rails);
 }
 
 void way_find(struct kvr *kvr, struct peer *peer, bool owing)

@@ -13,8 +13,8 @@ int way_send_on(struct kvr *, struct peer *, unsigned int r, struct wire_message
  * that was; or -EAGAIN, if some rail may take it later; or another error. */
 int way_send(struct kvr *, struct peer *, unsigned int first, struct wire_message *);
 
-/* All paths go to other ones of the peer's rails: who has never answered may have just those out of
- * order that ours begin with. */
+/* All paths that were tried go to other ones of the peer's rails: who has never answered may have
+ * just those out of order that ours begin with. */
 void way_turn(const struct kvr *, struct peer *);
 
 /* Turns the paths when all have been bad for a second: the rails that are sound, here and there,
