@@ -323,6 +323,8 @@ static void reset(struct kvr *kvr, struct rail *rail)
 		if (kvr->peers[i] && kvr->peers[i]->path)
 			way_on_reset(kvr->peers[i], r);
 	for (f = rail->flights; f < end; f++) {
+		if (f->transfer && !f->ended)
+			way_on_stuck(f->transfer->peer, r, f->there);
 		if (is_live(f)) /* a sign of life first, or it would be stuck again */
 			take_out(kvr, f->transfer->peer, r, "its endpoint was stuck");
 		rail_end(rail, f);

@@ -147,8 +147,15 @@ void way_on_reset(struct peer *peer, unsigned int r)
 	path->missed += path->fresh_sends;
 	path->sends = 0;
 	path->address = PEER_NOT_INSERTED;
-	/* It may be the peer's rail that takes nothing, and would stop the new endpoint as well. */
 	if (path->fresh_sends)
-		peer_turn(path, (path->there + 1) % peer->rails);
+		way_on_stuck(peer, r, path->there);
 	path->fresh_sends = 0;
+}
+
+void way_on_stuck(struct peer *peer, unsigned int r, uint32_t there)
+{
+	struct path *path = &peer->path[r];
+
+	if (path->there == there)
+		peer_turn(path, (there + 1) % peer->rails);
 }
