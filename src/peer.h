@@ -103,8 +103,8 @@ struct peer {
 	int64_t ping_at;                          /* ns; the next one ... */
 	unsigned int ping_rail;                   /* ... and where */
 	int64_t doubt_at; /* ns; when the first message went since one got through; 0: none has */
-	int64_t turn_at; /* ns; when all paths may turn again */
-	uint64_t *fed;   /* a bit for each counter that it has moved */
+	int64_t turn_at;  /* ns; when all paths may turn again */
+	uint64_t *fed;    /* a bit for each counter that it has moved */
 
 	struct transfer_queue repair;   /* those with pieces to post again; in another queue, too */
 	struct transfer_queue posting;  /* the first one is being posted */
