@@ -295,14 +295,16 @@ static void check_greeting(struct kvr *kvr, struct peer *peer, unsigned int r)
 		judge(kvr, peer, r, path->greet_at, health_patience(0, true));
 }
 
-/* Who was never talked to knows us by the addresses of the bootstrap only. */
+/* Who was never talked to knows us by the addresses of the bootstrap only, as we know it: when half
+ * of them are gone it is time to talk. With the last it is too late where both lose it at once. */
 static void greet_strangers(struct kvr *kvr)
 {
-	if (kvr->closing)
-		return;
+	unsigned int gone = 0;
+
 	for (unsigned int r = 0; r < kvr->rail_count; r++)
-		if (!kvr->rails[r].stats.resets)
-			return;
+		gone += kvr->rails[r].stats.resets > 0;
+	if (kvr->closing || 2 * gone < kvr->rail_count)
+		return;
 	for (uint32_t i = 0; i < kvr->peer_count; i++)
 		if (kvr->peers[i] && kvr->peers[i]->instance != kvr->instance)
 			peer_connect(kvr, kvr->peers[i]);
