@@ -472,6 +472,18 @@ void failover_check(struct kvr *kvr)
 		check_paths(kvr, peer);
 }
 
+/* What had to wait for the dead one to hear of another reset may go on: at all ranks, which all take
+ * it for dead in the same moment. */
+static void delay_resets(const struct kvr *kvr)
+{
+	for (struct rail *rail = kvr->rails; rail < kvr->rails + kvr->rail_count; rail++) {
+		if (rail->drain_at && rail->drain_at < kvr->now)
+			rail->drain_at = own_moment(kvr, rail);
+		if (rail->stuck_at && rail->stuck_at + STUCK < kvr->now)
+			rail->stuck_at = own_moment(kvr, rail) - STUCK;
+	}
+}
+
 void failover_on_death(struct kvr *kvr, const struct peer *peer)
 {
 	struct flight *f;
@@ -487,4 +499,5 @@ void failover_on_death(struct kvr *kvr, const struct peer *peer)
 			else
 				drain(kvr, rail);
 		}
+	delay_resets(kvr);
 }
