@@ -350,8 +350,10 @@ void control_on_sent(struct kvr *kvr, const struct flight *flight, unsigned int 
 	peer->sends_in_flight--;
 	if (!error) {
 		path->errors = path->missed = 0;
-		if (flight->turn == path->turns)
+		if (flight->turn == path->turns) {
+			path->doubted = false;
 			peer->doubt_at = 0;
+		}
 		return;
 	}
 	/* Which message it was does not matter: a moment later all go again. */

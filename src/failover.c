@@ -88,6 +88,7 @@ void failover_on_sign(struct kvr *kvr, struct peer *peer, unsigned int r)
 	char name[96];
 
 	path->errors = path->missed = 0;
+	path->doubted = false;
 	peer->doubt_at = 0;
 	if (!health_alive(&path->health, &peer->question, kvr->now))
 		return;

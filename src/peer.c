@@ -205,7 +205,7 @@ void peer_turn(struct path *path, uint32_t there)
 	path->met = path->greeting = false;
 	path->address = PEER_NOT_INSERTED;
 	path->turns++;
-	path->used = false;
+	path->doubted = false;
 	path->fresh_sends = 0;
 }
 

@@ -47,7 +47,7 @@ int way_send_on(struct kvr *kvr, struct peer *peer, unsigned int r, struct wire_
 	rc = peer_address(kvr, peer, r, &to);
 	if (rc) {
 		path->errors += ERRORS_BAD;
-		path->used = true;
+		path->doubted = true;
 		return rc;
 	}
 	message->to = peer->index_there;
@@ -56,7 +56,7 @@ int way_send_on(struct kvr *kvr, struct peer *peer, unsigned int r, struct wire_
 	rc = rail_send(&kvr->rails[r], message, to, peer, path->turns, kvr->now);
 	if (rc == -EAGAIN)
 		return rc;
-	path->used = true;
+	path->doubted = true;
 	if (!peer->doubt_at)
 		peer->doubt_at = kvr->now;
 	if (!rc) {
@@ -112,7 +112,7 @@ void way_turn(const struct kvr *kvr, struct peer *peer)
 	struct path *path;
 
 	for (path = peer->path; path < peer->path + kvr->rail_count; path++)
-		if (path->used)
+		if (path->doubted)
 			peer_turn(path, (path->there + 1) % peer->rails);
 }
 

@@ -13,13 +13,13 @@ int way_send_on(struct kvr *, struct peer *, unsigned int r, struct wire_message
  * that was; or -EAGAIN, if some rail may take it later; or another error. */
 int way_send(struct kvr *, struct peer *, unsigned int first, struct wire_message *);
 
-/* All paths that were tried go to other ones of the peer's rails: who has never answered may have
+/* All paths that are doubted go to other ones of the peer's rails: who has never answered may have
  * just those out of order that ours begin with. */
 void way_turn(const struct kvr *, struct peer *);
 
-/* Turns the paths when all have been bad for a second: the rails that are sound, here and there,
- * need not be those that our paths join. What we say may be lost, be it an answer, while we hear
- * the peer well. owing: something is to get to the peer, or to come from it. */
+/* Does so when nothing that we say has got through for a second: the rails that are sound, here and
+ * there, need not be those that our paths join. What we say may be lost, be it an answer, while we
+ * hear the peer well. owing: something is to get to the peer, or to come from it. */
 void way_find(struct kvr *, struct peer *, bool owing);
 
 /* Whether to ask a silent peer over our rail r: over one that it knows by now, or, when it has been
