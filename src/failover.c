@@ -473,8 +473,8 @@ void failover_check(struct kvr *kvr)
 		check_paths(kvr, peer);
 }
 
-/* What had to wait for the dead one to hear of another reset may go on: at all ranks, which all take
- * it for dead in the same moment. */
+/* What had to wait for the dead one to hear of another reset may go on: at all ranks, which all
+ * take it for dead in the same moment. */
 static void delay_resets(const struct kvr *kvr)
 {
 	for (struct rail *rail = kvr->rails; rail < kvr->rails + kvr->rail_count; rail++) {
