@@ -55,6 +55,25 @@ static void promises_hold_on_efa(void **state)
 	hold(EFA_SEEDS, run_efa);
 }
 
+/* Each of them took a peer for dead, or hung, though both sides had a sound rail. */
+static void a_rail_is_enough(void **state)
+{
+	static const uint64_t seeds[] = {
+		11748,  35015,  107334, 325068, 329046, 380137, 394132, 430635,
+		467773, 506686, 515789, 544215, 552970, 580571, 600627, 733232,
+		758836, 798596, 801659, 875730, 984192, 994904, 995856,
+	};
+	const char *wrong;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(seeds) / sizeof(seeds[0]); i++) {
+		wrong = sim_run(seeds[i], FAULT_ALL | FAULT_FAILOVER, false, &sum);
+		if (wrong)
+			fail_msg("kvrail-sim --faults all,failover --seed %llu: %s",
+			         (unsigned long long)seeds[i], wrong);
+	}
+}
+
 static void a_seed_repeats(void **state)
 {
 	struct sim_sum first, between = {0}, again;
@@ -115,6 +134,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(landings_are_looked_up),
 		cmocka_unit_test(a_seed_repeats),
+		cmocka_unit_test(a_rail_is_enough),
 		cmocka_unit_test(promises_hold),
 		cmocka_unit_test(promises_hold_on_efa),
 	};
