@@ -11,6 +11,7 @@
 #define LIMIT (25 * S) /* all requests must have ended, whatever happens; but each one of ... */
 #define LOST                                                                                       \
 	(1500 * MS) /* ... the completions that get lost may cost as much, one after the other */
+#define QUIET  (20 * S)
 #define BURIAL (40 * S)
 
 static void on_log(void *arg, int level, const char *line)
@@ -47,7 +48,7 @@ static void turn(void)
 
 static void work(void)
 {
-	int64_t limit = world.now + LIMIT, settled;
+	int64_t limit = world.now + LIMIT, settled, quiet;
 
 	while (!world.violations && !load_is_over() &&
 	       world.now < limit + (int64_t)world.lost_ends * LOST) {
@@ -57,8 +58,10 @@ static void work(void)
 	if (!world.violations && !load_is_over())
 		check_hanging();
 	settled = world.now + S;
-	/* What is still on its way, and what a rail lets go that comes back. */
-	while (!world.violations && !ranks_are_quiet())
+	quiet = world.now + QUIET;
+	/* What is still on its way, and what a rail lets go that comes back. Who is silent may be
+	 * sent announcements for ever. */
+	while (!world.violations && !ranks_are_quiet() && world.now < quiet)
 		turn();
 	/* A greeting that failed is not to come when the other side closes already. */
 	while (!world.violations && faults.send_errors && world.now < settled)
