@@ -16,7 +16,8 @@
 #define BLOCKED        (200 * MS)
 #define SPREAD         (50 * MS)
 #define SPREAD_ALONE   (400 * MS)
-#define STUCK          (50 * MS) /* the provider may still be done with them by itself */
+#define STUCK          (50 * MS)  /* the provider may still be done with them by itself */
+#define FORSAKEN       (500 * MS) /* the same, where an endpoint cannot be reset */
 #define SETTLED        (1000 * MS) /* twice that at most: until the next rail is reset, all the same */
 
 static bool is_live(const struct flight *f)
@@ -419,11 +420,35 @@ static void drain(struct kvr *kvr, struct rail *rail)
 		rail->drain_at = own_moment(kvr, rail);
 }
 
+/* Where that cannot be: full of attempts that are safe, and do not end. */
+static bool is_lost(const struct rail *rail)
+{
+	const struct flight *f, *end = rail->flights + rail_flights(rail);
+
+	if (!rail->condemned || rail_has_room(rail, CONFIG_PIECE_MAX))
+		return false;
+	for (f = rail->flights; f < end; f++)
+		if (f->transfer)
+			return false;
+	return true;
+}
+
+static void check_lost(const struct kvr *kvr, struct rail *rail)
+{
+	if (!is_lost(rail))
+		rail->stuck_at = 0;
+	else if (!rail->stuck_at)
+		rail->stuck_at = kvr->now;
+	else if (kvr->now - rail->stuck_at > FORSAKEN)
+		rail_forsake(rail);
+}
+
 static void check_stuck(struct kvr *kvr, struct rail *rail)
 {
 	if (rail->shut_waits) {
 		settle_dead(kvr, rail);
 		rail->drain_at = 0;
+		check_lost(kvr, rail);
 		return;
 	}
 	if (rail_is_blocked(rail, BLOCKED, kvr->now))

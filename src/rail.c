@@ -51,33 +51,30 @@ static void fill_list(struct rail *rail, struct flight_list *list, enum flight_k
 		flights[i].ended = true;
 		if (kind != FLIGHT_PIECE)
 			flights[i].buffer =
-				rail->slab + (&flights[i] - rail->flights - rail_flights(rail)) *
-						     WIRE_MESSAGE_MAX;
+				rail->slab + (&flights[i] - rail->messages) * WIRE_MESSAGE_MAX;
 		SLIST_INSERT_HEAD(list, &flights[i], link);
 	}
 }
 
 static void fill_messages(struct rail *rail)
 {
-	struct flight *sends = rail->flights + rail_flights(rail);
-
-	fill_list(rail, &rail->sends, FLIGHT_SEND, sends, SENDS);
-	fill_list(rail, &rail->receives, FLIGHT_RECEIVE, sends + SENDS, RECEIVES);
+	fill_list(rail, &rail->sends, FLIGHT_SEND, rail->messages, SENDS);
+	fill_list(rail, &rail->receives, FLIGHT_RECEIVE, rail->messages + SENDS, RECEIVES);
 	rail->sends_in_flight = 0;
 	rail->refused_at = 0;
 }
 
 static int open_buffers(struct rail *rail)
 {
-	uint32_t pieces = rail_flights(rail);
 	struct fabric_memory memory;
 
-	rail->flights = calloc(pieces + SENDS + RECEIVES, sizeof(*rail->flights));
+	rail->flights = calloc(rail_flights(rail), sizeof(*rail->flights));
+	rail->messages = calloc(SENDS + RECEIVES, sizeof(*rail->messages));
 	rail->slab_bytes = (SENDS + RECEIVES) * WIRE_MESSAGE_MAX;
 	rail->slab = slab_alloc(rail->slab_bytes, rail->numa_node);
-	if (!rail->flights || !rail->slab)
+	if (!rail->flights || !rail->messages || !rail->slab)
 		return -ENOMEM;
-	fill_list(rail, &rail->pieces, FLIGHT_PIECE, rail->flights, pieces);
+	fill_list(rail, &rail->pieces, FLIGHT_PIECE, rail->flights, rail_flights(rail));
 	fill_messages(rail);
 	memory = (struct fabric_memory){.addr = rail->slab, .len = rail->slab_bytes};
 	return rail->fabric->reg(rail->nic, &memory, 1, &rail->slab_mr);
@@ -159,7 +156,7 @@ static bool drain(struct rail *rail)
 		else
 			rail_release(rail, flight);
 	}
-	return !(rail->pieces_in_flight + rail->sends_in_flight);
+	return !(rail->pieces_in_flight + rail->sends_in_flight) && SLIST_EMPTY(&rail->forsaken);
 }
 
 /* The device may use their buffers until the process ends: they are kept in sight. */
@@ -172,8 +169,7 @@ static void leave_open(const struct rail *rail)
 {
 	struct left *left = malloc(sizeof(*left));
 
-	log_warning("rail %s: left open: its device does not end %u operations", rail->name,
-	            rail->pieces_in_flight + rail->sends_in_flight);
+	log_warning("rail %s: left open: its device does not end all operations", rail->name);
 	if (!left)
 		return;
 	left->rail = *rail;
@@ -184,11 +180,18 @@ static void leave_open(const struct rail *rail)
 
 static void free_buffers(struct rail *rail)
 {
+	struct flight *flights;
+
 	if (rail->slab)
 		munmap(rail->slab, rail->slab_bytes);
+	while ((flights = SLIST_FIRST(&rail->forsaken))) {
+		SLIST_REMOVE_HEAD(&rail->forsaken, link);
+		free(flights);
+	}
 	free(rail->flights);
+	free(rail->messages);
 	rail->slab = NULL;
-	rail->flights = NULL;
+	rail->flights = rail->messages = NULL;
 }
 
 void rail_free_left(void)
@@ -260,6 +263,27 @@ void rail_settle(struct rail *rail, struct flight *flight)
 	flight->transfer = NULL;
 	if (flight->ended)
 		SLIST_INSERT_HEAD(&rail->pieces, flight, link);
+}
+
+int rail_forsake(struct rail *rail)
+{
+	struct flight *flights = calloc(rail_flights(rail), sizeof(*flights));
+
+	if (!flights)
+		return -ENOMEM;
+	log_warning("rail %s: its device does not end %u operations: others get places of their "
+	            "own",
+	            rail->name, rail->pieces_in_flight);
+	/* Should it end some after all nobody is to care. */
+	for (uint32_t i = 0; i < rail_flights(rail); i++)
+		rail->flights[i].ended = true;
+	SLIST_INSERT_HEAD(&rail->forsaken, rail->flights, link);
+	rail->flights = flights;
+	fill_list(rail, &rail->pieces, FLIGHT_PIECE, flights, rail_flights(rail));
+	rail->pieces_in_flight = rail->condemned = 0;
+	rail->bytes_in_flight = 0;
+	rail->stuck_at = 0;
+	return 0;
 }
 
 int rail_reset(struct rail *rail)
@@ -343,7 +367,7 @@ bool rail_is_crowded(const struct rail *rail)
 
 uint32_t rail_sends(const struct rail *rail, const struct peer *peer, uint32_t turn, int64_t since)
 {
-	const struct flight *f = rail->flights + rail_flights(rail), *end = f + SENDS;
+	const struct flight *f = rail->messages, *end = f + SENDS;
 	uint32_t n = 0;
 
 	for (; f < end; f++)
@@ -356,7 +380,7 @@ uint32_t rail_sends(const struct rail *rail, const struct peer *peer, uint32_t t
  * nor, with nothing in flight, about the endpoint: a peer that is gone is refused as well. */
 bool rail_is_blocked(const struct rail *rail, int64_t ns, int64_t now)
 {
-	const struct flight *f = rail->flights + rail_flights(rail), *end = f + SENDS;
+	const struct flight *f = rail->messages, *end = f + SENDS;
 	uint32_t old = 0;
 
 	if (rail->pieces_in_flight + rail->sends_in_flight && rail->refused_at &&
@@ -391,9 +415,9 @@ int rail_poll(struct rail *rail, struct fabric_event *events, int max)
 
 void rail_forget(struct rail *rail, const struct peer *peer)
 {
-	for (uint32_t i = 0; rail->flights && i < rail_flights(rail) + SENDS; i++)
-		if (rail->flights[i].kind == FLIGHT_SEND && rail->flights[i].peer == peer)
-			rail->flights[i].peer = NULL;
+	for (uint32_t i = 0; rail->messages && i < SENDS; i++)
+		if (rail->messages[i].peer == peer)
+			rail->messages[i].peer = NULL;
 }
 
 void rail_release(struct rail *rail, struct flight *flight)

@@ -52,8 +52,10 @@ struct rail {
 	uint64_t bits_per_second;
 	struct wire_endpoint endpoint;
 
-	struct flight *flights;
+	struct flight *flights;                     /* of pieces, see rail_flights */
+	struct flight *messages;                    /* sends, then receives */
 	struct flight_list pieces, sends, receives; /* free; receives: to be posted again */
+	struct flight_list forsaken;                /* arrays of pieces, by their first ones */
 	uint8_t *slab;
 	size_t slab_bytes;
 	struct fabric_mr *slab_mr;
@@ -108,6 +110,10 @@ static inline uint32_t rail_flights(const struct rail *rail)
 {
 	return 2 * rail->depth;
 }
+
+/* None of the pieces in flight has to do with a transfer any more, but the provider does not end
+ * them: it keeps their flights, and other pieces get new ones. -ENOMEM. */
+int rail_forsake(struct rail *);
 
 /* A new endpoint: whatever was in flight has ended, see fabric_ops.shut; receives are posted, and
  * nobody knows its address yet. */
