@@ -132,10 +132,8 @@ static void landings_are_looked_up(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(landings_are_looked_up),
-		cmocka_unit_test(a_seed_repeats),
-		cmocka_unit_test(a_rail_is_enough),
-		cmocka_unit_test(promises_hold),
+		cmocka_unit_test(landings_are_looked_up), cmocka_unit_test(a_seed_repeats),
+		cmocka_unit_test(a_rail_is_enough),       cmocka_unit_test(promises_hold),
 		cmocka_unit_test(promises_hold_on_efa),
 	};
 
