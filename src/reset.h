@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT
+ * When a rail's endpoint is given up, with all that is stuck in it, and gets a new address: when it
+ * takes no messages, when nothing but what was given up is in flight, or when a peer died; and
+ * never so many at once, here or at others, that ranks lose each other. See doc/protocol.md. */
+#ifndef KVR_RESET_H
+#define KVR_RESET_H
+
+#include "rail.h"
+
+struct kvr;
+
+/* It takes no more, and is to be reset in a moment of its own, as soon as the pieces of others are
+ * through. */
+void reset_soon(const struct kvr *, struct rail *);
+
+/* Whether it is to be reset now; looked at now and then. */
+bool reset_is_due(const struct kvr *, struct rail *);
+
+/* Where it cannot be: whether it has long been full of what its device does not end. */
+bool reset_is_forsaken(const struct kvr *, struct rail *);
+
+/* A peer is dead. What had to wait for it to hear of another reset may go on: at all ranks, which
+ * all take it for dead in the same moment. So each waits for a moment of its own again. */
+void reset_delay(const struct kvr *);
+
+#endif
