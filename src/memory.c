@@ -79,6 +79,24 @@ static int deregister_all(struct kvr_region *region)
 	return first;
 }
 
+/* The rails by which it will be reached are made ready: else the first request would wait until all
+ * of them are, one after the other. No more than there are pieces. */
+static void warm_rails(const struct kvr_region *region)
+{
+	struct kvr *kvr = region->kvr;
+	uint32_t near = region_near(region);
+	uint64_t bytes = 0;
+
+	for (unsigned int r = 0; r < kvr->rail_count && bytes < region->len; r++) {
+		if (!(near >> r & 1))
+			continue;
+		bytes += kvr->config.piece_bytes;
+		engine_lock(kvr);
+		rail_warm(&kvr->rails[r]);
+		engine_unlock(kvr);
+	}
+}
+
 static int free_region(struct kvr_region *region)
 {
 	int rc = deregister_all(region);
@@ -135,6 +153,7 @@ int kvr_region_open(struct kvr *kvr, void *addr, size_t len, int cuda_device,
 		return rc;
 	}
 	fill_descriptor(region);
+	warm_rails(region);
 	engine_lock(kvr);
 	TAILQ_INSERT_HEAD(&kvr->regions, region, link);
 	engine_unlock(kvr);

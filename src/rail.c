@@ -299,6 +299,14 @@ int rail_reset(struct rail *rail)
 	return post_receives(rail);
 }
 
+/* Where it fails the first peer meets with the same, and says so. */
+void rail_warm(struct rail *rail)
+{
+	if (!rail->warm && rail->fabric->warm)
+		rail->fabric->warm(rail->nic);
+	rail->warm = true;
+}
+
 int rail_renew(struct rail *rail)
 {
 	int rc;

@@ -64,6 +64,7 @@ struct rail {
 	uint32_t condemned; /* of the pieces in flight */
 	bool renew_wanted;  /* a peer asked for a new epoch */
 	bool shut_waits;    /* see fabric_ops.shut_waits */
+	bool warm;          /* see fabric_ops.warm; or has been introduced to some peer */
 	/* ns; since when the provider takes no message, and when it last said so; 0: not so */
 	int64_t refused_at, refused_last;
 	int64_t reset_at; /* ns; when it got its endpoint, if that is not the first one; 0: it is */
@@ -118,6 +119,9 @@ int rail_forsake(struct rail *);
 /* A new endpoint: whatever was in flight has ended, see fabric_ops.shut; receives are posted, and
  * nobody knows its address yet. */
 int rail_reset(struct rail *);
+
+/* What its first peer would have to wait for is done now, see fabric_ops.warm. */
+void rail_warm(struct rail *);
 
 /* A new address for what peers start, see fabric_ops.renew. */
 int rail_renew(struct rail *);
