@@ -425,7 +425,7 @@ static bool is_lost(const struct rail *rail)
 {
 	const struct flight *f, *end = rail->flights + rail_flights(rail);
 
-	if (!rail->condemned || rail_has_room(rail, CONFIG_PIECE_MAX))
+	if (!rail->condemned || rail_has_room(rail))
 		return false;
 	for (f = rail->flights; f < end; f++)
 		if (f->transfer)
@@ -462,7 +462,7 @@ static void check_stuck(struct kvr *kvr, struct rail *rail)
 /* Full, and not only with what will soon be done: others need not wait for it. */
 static bool is_clogged(const struct rail *rail)
 {
-	return rail->condemned && !rail_has_room(rail, CONFIG_PIECE_MAX);
+	return rail->condemned && !rail_has_room(rail);
 }
 
 static void check_paths(struct kvr *kvr, struct peer *peer)

@@ -115,6 +115,7 @@ int rail_open(struct rail *rail, const struct fabric_ops *fabric, const struct f
 	rail->fabric = fabric;
 	rail->depth = config->queue_depth;
 	rail->window = config->window_bytes;
+	rail->piece_max = config->piece_max;
 	if (limits.sends < rail->depth + SENDS)
 		limits.sends = rail->depth + SENDS;
 	rc = fabric->open(offer, &limits, &rail->nic, why);

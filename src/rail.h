@@ -70,7 +70,7 @@ struct rail {
 	int64_t reset_at; /* ns; when it got its endpoint, if that is not the first one; 0: it is */
 	int64_t drain_at; /* ns; takes no more, and is to be reset from then on; 0: not so */
 	int64_t stuck_at; /* ns; since when, or a bit later, only condemned ones are; 0: not so */
-	uint64_t window, bytes_in_flight;
+	uint64_t window, piece_max, bytes_in_flight;
 	_Atomic uint32_t paths_out; /* peers for which it is out of use */
 	struct kvr_stats stats;
 	struct rail_meter meter;
@@ -89,12 +89,12 @@ void rail_free_left(void);
 /* Brings stats.bytes_per_second up to date; ns of clock_now(). */
 void rail_measure(struct rail *, int64_t now);
 
-/* Whether a piece of at most len bytes may go now. */
-static inline bool rail_has_room(const struct rail *rail, uint64_t len)
+/* Whether a piece may go now. */
+static inline bool rail_has_room(const struct rail *rail)
 {
 	return rail->pieces_in_flight < rail->depth && !rail->drain_at &&
 	       !SLIST_EMPTY(&rail->pieces) &&
-	       (!rail->pieces_in_flight || rail->bytes_in_flight + len <= rail->window);
+	       (!rail->pieces_in_flight || rail->bytes_in_flight + rail->piece_max <= rail->window);
 }
 
 /* Posts a piece; there was room. The caller fills in whose it is. -EAGAIN: not now. */

@@ -58,7 +58,8 @@ int transfer_fill(struct kvr_request *request, size_t from, size_t to)
 	const struct kvr *kvr = request->kvr;
 	struct transfer *t = &request->transfer[request->transfers++];
 	struct kvr_op *ops = request->ops + from;
-	const struct stripe_rule rule = {.min = kvr->config.piece_bytes, .max = CONFIG_PIECE_MAX};
+	const struct stripe_rule rule = {.min = kvr->config.piece_bytes,
+	                                 .max = kvr->config.piece_max};
 	int rc;
 
 	*t = (struct transfer){
