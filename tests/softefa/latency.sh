@@ -4,7 +4,7 @@
 # would need for their bytes: one after the other; at half load; layer by layer; from TP 8 to TP 4. Not a
 # test, and no figure of EFA: the rails are slow, so that two cores are not the limit.
 #
-#   latency.sh SOFTEFA BUILD_DIR [REQUESTS [WORDS]]    of the trace (default 120); only cases so named
+#   latency.sh SOFTEFA BUILD_DIR [REQUESTS [WORDS]]    of the trace (default 150); only cases so named
 #
 # The trace is that of KVR_TEST_SHARED or ../shared, else the small one in the tree. GBPS=X: another rate
 # of a rail. Exit status: 1 if a case failed. What is not as wanted is marked.
@@ -20,7 +20,7 @@ if [ $# -lt 2 ] || [ $# -gt 4 ]; then
 fi
 softefa=$1
 build=$(CDPATH='' cd -- "$2" && pwd)
-requests=${3:-120} words=${4:-} gbps=${GBPS:-0.05}
+requests=${3:-150} words=${4:-} gbps=${GBPS:-0.05}
 apps=$(CDPATH='' cd -- "$(dirname -- "$0")/../../apps" && pwd)
 need_mpirun
 KVR_PROVIDER=efa
