@@ -325,17 +325,16 @@ static int nic_insert(struct fabric_nic *nic, const void *address, uint64_t *pee
 
 /* With the first address efa's vectors make room for 16,384, which takes 40 MB each, and some 15
  * ms: they are given our own. */
-static int nic_warm(struct fabric_nic *nic)
+static int nic_warm(struct fabric_nic *nic, bool door)
 {
 	uint8_t address[FABRIC_ADDRESS_MAX];
 	ssize_t len = is_efa(nic) ? nic_address(nic, address, sizeof(address)) : 0;
 	fi_addr_t ours;
-	int rc;
 
 	if (len <= 0)
 		return len;
-	rc = insert_one(nic->av, address + 1, &ours);
-	return rc ? rc : insert_one(nic->door_av, address + 1 + address[0], &ours);
+	return door ? insert_one(nic->door_av, address + 1 + address[0], &ours)
+	            : insert_one(nic->av, address + 1, &ours);
 }
 
 static void nic_remove(struct fabric_nic *nic, uint64_t peer)

@@ -304,8 +304,15 @@ int rail_reset(struct rail *rail)
 void rail_warm(struct rail *rail)
 {
 	if (!rail->warm && rail->fabric->warm)
-		rail->fabric->warm(rail->nic);
+		rail->fabric->warm(rail->nic, false);
 	rail->warm = true;
+}
+
+void rail_warm_door(struct rail *rail)
+{
+	if (!rail->door_is_warm && rail->fabric->warm)
+		rail->fabric->warm(rail->nic, true);
+	rail->door_is_warm = true;
 }
 
 int rail_renew(struct rail *rail)

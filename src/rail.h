@@ -61,10 +61,10 @@ struct rail {
 	struct fabric_mr *slab_mr;
 
 	uint32_t depth, pieces_in_flight, sends_in_flight;
-	uint32_t condemned; /* of the pieces in flight */
-	bool renew_wanted;  /* a peer asked for a new epoch */
-	bool shut_waits;    /* see fabric_ops.shut_waits */
-	bool warm;          /* see fabric_ops.warm; or has been introduced to some peer */
+	uint32_t condemned;      /* of the pieces in flight */
+	bool renew_wanted;       /* a peer asked for a new epoch */
+	bool shut_waits;         /* see fabric_ops.shut_waits */
+	bool warm, door_is_warm; /* see fabric_ops.warm */
 	/* ns; since when the provider takes no message, and when it last said so; 0: not so */
 	int64_t refused_at, refused_last;
 	int64_t reset_at; /* ns; when it got its endpoint, if that is not the first one; 0: it is */
@@ -122,6 +122,7 @@ int rail_reset(struct rail *);
 
 /* What its first peer would have to wait for is done now, see fabric_ops.warm. */
 void rail_warm(struct rail *);
+void rail_warm_door(struct rail *); /* likewise, the first that writes or reads here */
 
 /* A new address for what peers start, see fabric_ops.renew. */
 int rail_renew(struct rail *);

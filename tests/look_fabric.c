@@ -49,10 +49,13 @@ static ssize_t look_address(struct fabric_nic *nic, void *buf, size_t len)
 	return 4;
 }
 
-static int look_warm(struct fabric_nic *nic)
+static int look_warm(struct fabric_nic *nic, bool door)
 {
 	(void)nic;
-	look.warmed++;
+	if (door)
+		look.doors_warmed++;
+	else
+		look.warmed++;
 	return 0;
 }
 
