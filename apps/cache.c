@@ -55,8 +55,10 @@ int cache_open(const struct kvr_layout *layout, uint64_t seed, struct cache *out
 		free(cache.free_list);
 		return -ENOMEM;
 	}
-	/* Only advice: the first fill is mostly page faults otherwise. */
+	/* All there from the beginning, as a real device's registration would have it: else the
+	 * first requests, whose blocks lie all over it, would be page faults most of the time. */
 	madvise(cache.memory, cache.bytes, MADV_HUGEPAGE);
+	memset(cache.memory, 0, cache.bytes);
 	for (uint32_t block = 0; block < layout->blocks; block++)
 		put_free(&cache, block);
 	*out = cache;

@@ -10,8 +10,10 @@ double latency_arrival(const struct trace *, size_t request, double speedup);
 
 /* One request's way. */
 struct latency {
+	size_t request; /* index in the trace */
 	uint64_t bytes;
-	double ms;       /* from all KV ready, and a place for it, until all is in place */
+	double ready_ms; /* when all KV was ready, and had a place to go; since the replay began */
+	double ms;       /* from then until all is in place */
 	double ideal_ms; /* the rails' time for the bytes; 0: their rate is unknown */
 };
 

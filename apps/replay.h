@@ -20,7 +20,7 @@ enum replay_verify { VERIFY_FULL, VERIFY_SAMPLE, VERIFY_OFF };
 
 struct replay_options {
 	struct group prefill, decode;
-	const char *model, *trace, *plot;
+	const char *model, *trace, *plot, *csv;
 	double cache_gib; /* of one rank; 0: choose */
 	uint32_t limit;   /* requests; 0: all */
 	enum replay_verify verify;

@@ -210,14 +210,15 @@ static int set_slots(struct replay_input *in, const struct why *why)
 }
 
 /* Before hours of work are for nothing. */
-static int check_plot(const struct app *app, const char *path, const struct why *why)
+static int check_file(const struct app *app, const char *option, const char *path,
+                      const struct why *why)
 {
 	FILE *file = !app->rank && path ? fopen(path, "ae") : NULL;
 
 	if (file)
 		fclose(file);
 	else if (!app->rank && path)
-		return wrong(why, -errno, "--plot %s: %s", path, strerror(errno));
+		return wrong(why, -errno, "--%s %s: %s", option, path, strerror(errno));
 	return 0;
 }
 
@@ -242,7 +243,9 @@ static int load(const struct app *app, struct replay_input *in, const struct why
 		rc = check_layout(in, &o->decode, why);
 	if (!rc)
 		rc = set_slots(in, why);
-	return rc ? rc : check_plot(app, o->plot, why);
+	if (!rc)
+		rc = check_file(app, "plot", o->plot, why);
+	return rc ? rc : check_file(app, "csv", o->csv, why);
 }
 
 int replay_input_load(const struct app *app, struct replay_input *in)

@@ -32,6 +32,7 @@ enum {
 	COMPUTE,
 	VERIFY,
 	PLOT,
+	CSV,
 	RAIL_GBPS,
 	STALL,
 	SPOIL,
@@ -73,6 +74,7 @@ static const struct argp_option options[] = {
 	{"verify", VERIFY, "full|sample|off", 0,
          "Compare every byte (default), four tokens of every block, or nothing", 0},
 	{"plot", PLOT, "FILE", 0, "Draw the latency of each request against its size, as SVG", 0},
+	{"csv", CSV, "FILE", 0, "Write size, time and latency of each request", 0},
 	{"rail-gbps", RAIL_GBPS, "X", 0,
          "Gb/s of each rail, for the ideal (default: as the devices say)", 0},
 	{"timeout", STALL, "SECONDS", 0,
@@ -247,6 +249,9 @@ static error_t parse_key(int key, char *arg, struct argp_state *state)
 		return 0;
 	case PLOT:
 		o->plot = arg;
+		return 0;
+	case CSV:
+		o->csv = arg;
 		return 0;
 	case VERIFY:
 		return parse_verify(state, arg, &o->verify);

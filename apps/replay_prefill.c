@@ -161,7 +161,10 @@ static void keep_latency(struct replay *r, const struct replay_slot *slot, doubl
 	double since = slot->offered_at > slot->job.ended ? slot->offered_at : slot->job.ended;
 
 	r->latencies[slot->request / group_instances(r->group)] =
-		(struct latency){.bytes = slot->bytes, .ms = (now - since) * 1e3};
+		(struct latency){.request = slot->request,
+	                         .bytes = slot->bytes,
+	                         .ready_ms = (since - r->epoch) * 1e3,
+	                         .ms = (now - since) * 1e3};
 	r->bytes += slot->bytes;
 }
 

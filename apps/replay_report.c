@@ -156,18 +156,19 @@ static void say_failure(const struct summary *sum)
 	          sum->bytes + sum->reused_bytes);
 }
 
-static bool plot(const struct summary *sum)
+static bool write_file(const struct summary *sum, const char *option, const char *path,
+                       int (*write)(const struct latency *, size_t, const char *))
 {
-	const char *path = sum->replay->input->options.plot;
-	int rc = path ? replay_plot(sum->latencies, sum->latency_count, path) : 0;
+	int rc = path ? write(sum->latencies, sum->latency_count, path) : 0;
 
 	if (rc)
-		app_error("--plot %s: %s", path, strerror(-rc));
+		app_error("--%s %s: %s", option, path, strerror(-rc));
 	return !rc;
 }
 
 int replay_report(struct replay *r)
 {
+	const struct replay_options *o = &r->input->options;
 	struct summary sum;
 	bool good;
 
@@ -180,7 +181,8 @@ int replay_report(struct replay *r)
 			print_table(&sum);
 		if (!sum.good)
 			say_failure(&sum);
-		good &= plot(&sum);
+		good &= write_file(&sum, "plot", o->plot, replay_plot);
+		good &= write_file(&sum, "csv", o->csv, replay_table);
 	}
 	replay_summary_free(&sum);
 	return good ? EXIT_OK : EXIT_FAILED;

@@ -89,15 +89,17 @@ static struct latency join(const struct summary *sum, const struct latency *all,
 	const struct group *g = &sum->replay->input->options.prefill;
 	size_t first =
 		(size_t)replay_prefill_of(&sum->replay->input->options, request) * group_size(g);
-	struct latency joined = {.bytes = 0};
+	struct latency joined = {.request = request};
 	double rate = lower_rate(sum, request);
 
 	for (size_t rank = first; rank < first + group_size(g); rank++) {
 		const struct latency *l = &all[rank * each + request / group_instances(g)];
 
 		joined.bytes += l->bytes;
-		if (l->ms > joined.ms)
-			joined.ms = l->ms;
+		if (l->ms <= joined.ms)
+			continue;
+		joined.ms = l->ms;
+		joined.ready_ms = l->ready_ms;
 	}
 	if (rate > 0)
 		joined.ideal_ms = (double)joined.bytes * 8 / rate * 1e3;

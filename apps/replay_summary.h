@@ -46,4 +46,7 @@ void replay_summary_free(struct summary *);
 /* Latency against size, as SVG. 0 or a negative errno. */
 int replay_plot(const struct latency *, size_t count, const char *path);
 
+/* A line for each, as comma separated values. 0 or a negative errno. */
+int replay_table(const struct latency *, size_t count, const char *path);
+
 #endif

@@ -161,9 +161,11 @@ KVR_API const char *kvr_provider(const struct kvr *, const char **why);
 KVR_API int kvr_gpu_memory(const struct kvr *, char *why, size_t len);
 
 /*
- * Registers memory on every rail. cuda_device: KVR_HOST, or the number by which CUDA knows the GPU
- * in this process (cudaGetDevice). Any thread will do, with or without a CUDA context; the GPU's
- * primary context is retained until the region is closed. Memory is
+ * Registers memory on every rail, and makes those near to it ready for their first peer, so that
+ * the first request need not wait for it; with efa that takes some memory (see README).
+ * cuda_device: KVR_HOST, or the number by which CUDA knows the GPU in this process (cudaGetDevice).
+ * Any thread will do, with or without a CUDA context; the GPU's primary context is retained until
+ * the region is closed. Memory is
  *
  *     host      malloc, mmap, cudaMallocHost, cudaHostRegister: KVR_HOST
  *     GPU       cudaMalloc, cuMemAlloc: the GPU; within one allocation

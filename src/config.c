@@ -196,6 +196,16 @@ static int load_options(const struct kvr_options *user, struct kvr_options *out)
 	return 0;
 }
 
+/* A quarter of the window: more than one piece is to be in flight, however small it is. */
+static uint64_t piece_max(const struct config *config)
+{
+	uint64_t quarter = config->window_bytes / 4 & ~UINT64_C(4095);
+
+	if (quarter > CONFIG_PIECE_MAX)
+		return CONFIG_PIECE_MAX;
+	return quarter > config->piece_bytes ? quarter : config->piece_bytes;
+}
+
 int config_load(const struct kvr_options *user, struct config *out)
 {
 	struct kvr_options options;
@@ -217,6 +227,7 @@ int config_load(const struct kvr_options *user, struct config *out)
 	    (rc = load_write_mode(options.write_mode, &out->write_mode)) ||
 	    (rc = load_threads(options.progress_threads, &out->progress_threads)))
 		return rc;
+	out->piece_max = piece_max(out);
 	out->queue_depth = depth;
 	out->counters = counters;
 	out->peer_timeout_ms = timeout;

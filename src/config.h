@@ -10,6 +10,7 @@ struct config {
 	char rails[512];       /* empty: all */
 	char mapping[1024];    /* a file's path; empty: as measured */
 	uint64_t piece_bytes;  /* smallest cut */
+	uint64_t piece_max;    /* largest, unless a cut is that large */
 	uint64_t window_bytes; /* in flight per rail, but one piece always may be */
 	uint32_t queue_depth;  /* pieces in flight per rail */
 	uint32_t counters;

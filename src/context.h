@@ -54,6 +54,7 @@ struct kvr {
 	bool renew_wanted;   /* by some rail */
 	bool closing;        /* who greets us is told so */
 	int64_t check_at;    /* ns; when to look again for pieces that are overdue */
+	int64_t warmed_at;   /* ns; when a rail was made ready for its first peer, see post.c */
 	int64_t watch_at;    /* ns; when to look again for peers whom somebody waits for */
 	struct peer **peers; /* nranks of the bootstrap, then guests; a removed one is NULL */
 	uint32_t peer_count, peer_room;

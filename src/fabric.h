@@ -115,6 +115,9 @@ struct fabric_ops {
 	ssize_t (*address)(struct fabric_nic *, void *buf, size_t len);
 	int (*insert)(struct fabric_nic *, const void *address, uint64_t *peer);
 	void (*remove)(struct fabric_nic *, uint64_t peer);
+	/* Does now what would otherwise be done when the first peer is inserted or heard of, and
+	 * takes long and memory; door: by those who write and read here. NULL: nothing does. */
+	int (*warm)(struct fabric_nic *, bool door);
 	/* The best way in which it takes GPU memory; FABRIC_HOST, or NULL: it does not. */
 	enum fabric_memory_kind (*gpu)(const struct fabric_nic *);
 	/* key: what to use where the provider makes none of its own. */

@@ -363,7 +363,7 @@ static void check_stuck(struct kvr *kvr, struct rail *rail)
 /* Full, and not only with what will soon be done: others need not wait for it. */
 static bool is_clogged(const struct rail *rail)
 {
-	return rail->condemned && !rail_has_room(rail, CONFIG_PIECE_MAX);
+	return rail->condemned && !rail_has_room(rail);
 }
 
 static void check_paths(struct kvr *kvr, struct peer *peer)

@@ -79,6 +79,45 @@ static int deregister_all(struct kvr_region *region)
 	return first;
 }
 
+/* Rails by which bytes will go are made ready: else the first request would wait until all of them
+ * are, one after the other. No more than there are pieces. */
+static void warm_rails(struct kvr *kvr, uint32_t rails, uint64_t len, void (*warm)(struct rail *))
+{
+	uint64_t bytes = 0;
+
+	for (unsigned int r = 0; r < kvr->rail_count && bytes < len; r++) {
+		if (!(rails >> r & 1))
+			continue;
+		bytes += kvr->config.piece_bytes;
+		engine_lock(kvr);
+		warm(&kvr->rails[r]);
+		engine_unlock(kvr);
+	}
+}
+
+/* Who is written to is entered; ... */
+static void warm_for_region(const struct kvr_region *region)
+{
+	struct kvr *kvr = region->kvr;
+
+	warm_rails(kvr, region_near(region), region->len, rail_warm);
+	if (!kvr->pulls)
+		warm_rails(kvr, region_near(region), region->len, rail_warm_door);
+}
+
+/* ... and who writes, where the target reads it: by the rails near some region of ours. */
+static void warm_for_remote(const struct kvr_remote *remote)
+{
+	struct kvr *kvr = remote->kvr;
+	uint32_t rails = 0;
+
+	if (!kvr->pulls)
+		return;
+	for (unsigned int r = 0; r < kvr->rail_count; r++)
+		rails |= (uint32_t)kvr->rails[r].warm << r;
+	warm_rails(kvr, rails, remote->wire.len, rail_warm_door);
+}
+
 static int free_region(struct kvr_region *region)
 {
 	int rc = deregister_all(region);
@@ -135,6 +174,7 @@ int kvr_region_open(struct kvr *kvr, void *addr, size_t len, int cuda_device,
 		return rc;
 	}
 	fill_descriptor(region);
+	warm_for_region(region);
 	engine_lock(kvr);
 	TAILQ_INSERT_HEAD(&kvr->regions, region, link);
 	engine_unlock(kvr);
@@ -214,6 +254,7 @@ int kvr_remote_open(struct kvr *kvr, int peer, const void *buf, size_t len, stru
 		free(remote);
 		return rc;
 	}
+	warm_for_remote(remote);
 	kvr->children++;
 	*out = remote;
 	return 0;

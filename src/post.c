@@ -266,6 +266,18 @@ static bool needs_more_rails(const struct kvr *kvr, const struct peer *peer, uin
 	return !bytes || bytes < peer->left;
 }
 
+/* One rail's first peer in a pass: it takes long, and the others have something to do. */
+static bool may_meet(struct kvr *kvr, struct rail *rail)
+{
+	if (rail->warm)
+		return true;
+	if (kvr->warmed_at == kvr->now)
+		return false;
+	kvr->warmed_at = kvr->now;
+	rail_warm(rail);
+	return true;
+}
+
 /* What is posted for the peer was refused, if rc is not 0 and not for the moment only. */
 static void refused(struct kvr *kvr, struct peer *peer, struct rail *rail, int rc)
 {
@@ -303,7 +315,7 @@ static void greet(struct kvr *kvr, const struct choice *c, struct rail *rail)
 	struct path *path = c->path;
 
 	if (path->greeting || kvr->now < path->greet_at ||
-	    !needs_more_rails(kvr, peer, c->view->rails))
+	    !needs_more_rails(kvr, peer, c->view->rails) || !may_meet(kvr, rail))
 		return;
 	path->greet_at = kvr->now + GREET_PAUSE;
 	refused(kvr, peer, rail, start_greeting(kvr, peer, rail));

@@ -322,8 +322,7 @@ static bool post_pieces(struct kvr *kvr, uint32_t rails)
 			struct rail *rail = &kvr->rails[r];
 
 			r = r + 1 < kvr->rail_count ? r + 1 : 0;
-			if (rails >> rail->index & 1 && rail_has_room(rail, CONFIG_PIECE_MAX) &&
-			    post_on(kvr, rail)) {
+			if (rails >> rail->index & 1 && rail_has_room(rail) && post_on(kvr, rail)) {
 				kvr->next_rail = r;
 				more = true;
 			}

@@ -204,6 +204,11 @@ void pull_on_finished(struct kvr *kvr, struct kvr_request *request)
 	end_if_over(kvr, batch);
 }
 
+bool pull_is_later(const struct pull *a, const struct pull *b)
+{
+	return (int32_t)(a->batch->number - b->batch->number) > 0;
+}
+
 static struct kvr_region *find_region(struct kvr *kvr, uint64_t id)
 {
 	struct kvr_region *region = TAILQ_FIRST(&kvr->regions);

@@ -27,4 +27,7 @@ void pull_on_stop(struct kvr *, struct peer *, const struct wire_message *);
 void pull_on_death(struct kvr *, struct peer *);
 void pull_on_finished(struct kvr *, struct kvr_request *);
 
+/* Target: whether the first one's batch was begun later than the second's. */
+bool pull_is_later(const struct pull *, const struct pull *);
+
 #endif

@@ -115,6 +115,7 @@ int rail_open(struct rail *rail, const struct fabric_ops *fabric, const struct f
 	rail->fabric = fabric;
 	rail->depth = config->queue_depth;
 	rail->window = config->window_bytes;
+	rail->piece_max = config->piece_max;
 	if (limits.sends < rail->depth + SENDS)
 		limits.sends = rail->depth + SENDS;
 	rc = fabric->open(offer, &limits, &rail->nic, why);
@@ -297,6 +298,21 @@ int rail_reset(struct rail *rail)
 	rail->endpoint.epoch++;
 	rail->stuck_at = 0;
 	return post_receives(rail);
+}
+
+/* Where it fails the first peer meets with the same, and says so. */
+void rail_warm(struct rail *rail)
+{
+	if (!rail->warm && rail->fabric->warm)
+		rail->fabric->warm(rail->nic, false);
+	rail->warm = true;
+}
+
+void rail_warm_door(struct rail *rail)
+{
+	if (!rail->door_is_warm && rail->fabric->warm)
+		rail->fabric->warm(rail->nic, true);
+	rail->door_is_warm = true;
 }
 
 int rail_renew(struct rail *rail)

@@ -61,15 +61,16 @@ struct rail {
 	struct fabric_mr *slab_mr;
 
 	uint32_t depth, pieces_in_flight, sends_in_flight;
-	uint32_t condemned; /* of the pieces in flight */
-	bool renew_wanted;  /* a peer asked for a new epoch */
-	bool shut_waits;    /* see fabric_ops.shut_waits */
+	uint32_t condemned;      /* of the pieces in flight */
+	bool renew_wanted;       /* a peer asked for a new epoch */
+	bool shut_waits;         /* see fabric_ops.shut_waits */
+	bool warm, door_is_warm; /* see fabric_ops.warm */
 	/* ns; since when the provider takes no message, and when it last said so; 0: not so */
 	int64_t refused_at, refused_last;
 	int64_t reset_at; /* ns; when it got its endpoint, if that is not the first one; 0: it is */
 	int64_t drain_at; /* ns; takes no more, and is to be reset from then on; 0: not so */
 	int64_t stuck_at; /* ns; since when, or a bit later, only condemned ones are; 0: not so */
-	uint64_t window, bytes_in_flight;
+	uint64_t window, piece_max, bytes_in_flight;
 	_Atomic uint32_t paths_out; /* peers for which it is out of use */
 	struct kvr_stats stats;
 	struct rail_meter meter;
@@ -88,12 +89,12 @@ void rail_free_left(void);
 /* Brings stats.bytes_per_second up to date; ns of clock_now(). */
 void rail_measure(struct rail *, int64_t now);
 
-/* Whether a piece of at most len bytes may go now. */
-static inline bool rail_has_room(const struct rail *rail, uint64_t len)
+/* Whether a piece may go now. */
+static inline bool rail_has_room(const struct rail *rail)
 {
 	return rail->pieces_in_flight < rail->depth && !rail->drain_at &&
 	       !SLIST_EMPTY(&rail->pieces) &&
-	       (!rail->pieces_in_flight || rail->bytes_in_flight + len <= rail->window);
+	       (!rail->pieces_in_flight || rail->bytes_in_flight + rail->piece_max <= rail->window);
 }
 
 /* Posts a piece; there was room. The caller fills in whose it is. -EAGAIN: not now. */
@@ -118,6 +119,10 @@ int rail_forsake(struct rail *);
 /* A new endpoint: whatever was in flight has ended, see fabric_ops.shut; receives are posted, and
  * nobody knows its address yet. */
 int rail_reset(struct rail *);
+
+/* What its first peer would have to wait for is done now, see fabric_ops.warm. */
+void rail_warm(struct rail *);
+void rail_warm_door(struct rail *); /* likewise, the first that writes or reads here */
 
 /* A new address for what peers start, see fabric_ops.renew. */
 int rail_renew(struct rail *);

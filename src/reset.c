@@ -104,7 +104,7 @@ static bool is_lost(const struct rail *rail)
 {
 	const struct flight *f, *end = rail->flights + rail_flights(rail);
 
-	if (!rail->condemned || rail_has_room(rail, CONFIG_PIECE_MAX))
+	if (!rail->condemned || rail_has_room(rail))
 		return false;
 	for (f = rail->flights; f < end; f++)
 		if (f->transfer)

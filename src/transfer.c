@@ -58,7 +58,8 @@ int transfer_fill(struct kvr_request *request, size_t from, size_t to)
 	const struct kvr *kvr = request->kvr;
 	struct transfer *t = &request->transfer[request->transfers++];
 	struct kvr_op *ops = request->ops + from;
-	const struct stripe_rule rule = {.min = kvr->config.piece_bytes, .max = CONFIG_PIECE_MAX};
+	const struct stripe_rule rule = {.min = kvr->config.piece_bytes,
+	                                 .max = kvr->config.piece_max};
 	int rc;
 
 	*t = (struct transfer){
@@ -92,6 +93,23 @@ static void enqueue(struct transfer *t, struct transfer_queue *queue)
 	t->queue = queue;
 	if (queue)
 		TAILQ_INSERT_TAIL(queue, t, link);
+}
+
+/* Lists overtake each other on their way: those of an older batch go before what has not begun of
+ * later ones, as they would if the initiator moved them. */
+static void enqueue_pull(struct transfer *t)
+{
+	struct transfer_queue *queue = &t->peer->posting;
+	struct transfer *before = TAILQ_LAST(queue, transfer_queue);
+
+	while (before && !before->started && before->request->pull &&
+	       pull_is_later(before->request->pull, t->request->pull))
+		before = TAILQ_PREV(before, transfer_queue, link);
+	t->queue = queue;
+	if (before)
+		TAILQ_INSERT_AFTER(queue, before, t, link);
+	else
+		TAILQ_INSERT_HEAD(queue, t, link);
 }
 
 void transfer_leave_repair(struct transfer *t)
@@ -219,7 +237,10 @@ static void accept_one(struct kvr *kvr, struct transfer *t)
 		enqueue(t, &t->peer->awaiting);
 		return;
 	}
-	enqueue(t, &t->peer->posting);
+	if (t->request->pull)
+		enqueue_pull(t);
+	else
+		enqueue(t, &t->peer->posting);
 	t->peer->left += t->batch.left;
 }
 

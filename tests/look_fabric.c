@@ -49,6 +49,16 @@ static ssize_t look_address(struct fabric_nic *nic, void *buf, size_t len)
 	return 4;
 }
 
+static int look_warm(struct fabric_nic *nic, bool door)
+{
+	(void)nic;
+	if (door)
+		look.doors_warmed++;
+	else
+		look.warmed++;
+	return 0;
+}
+
 static enum fabric_memory_kind look_gpu(const struct fabric_nic *nic)
 {
 	(void)nic;
@@ -120,6 +130,7 @@ const struct fabric_ops look_ops = {
 	.shut = look_close,
 	.close = look_close,
 	.address = look_address,
+	.warm = look_warm,
 	.gpu = look_gpu,
 	.reg = look_reg,
 	.dereg = look_dereg,

@@ -20,6 +20,7 @@ struct look {
 	int refused[3];              /* registrations of each kind: their result */
 	_Atomic int open;            /* registrations */
 	_Atomic int tries;           /* to register */
+	int warmed, doors_warmed;    /* rails */
 };
 
 extern struct look look;

@@ -203,10 +203,14 @@ before=$(date +%s)
 moves 3 1100 $qwen 1 1 --speedup 10 few
 [ $(($(date +%s) - before)) -ge 2 ] || failed "did not wait for the times of the trace"
 
-replay 2 --plot plot.svg mixed
+replay 2 --plot plot.svg --csv table.csv --rail-gbps 1 mixed
 [ "$status" -eq 0 ] || failed "status $status"
 [ "$(grep -c 'circle class="request"' plot.svg)" -eq 12 ] || failed "not a dot for each request"
 [ "$(tail -n 1 plot.svg)" = "</svg>" ] || failed "the plot has no end"
+awk -F, '
+	NR == 1 { bad = $0 != "request,bytes,ready_ms,latency_ms,ideal_ms" }
+	NR > 1 && ($1 != NR - 1 || $2 <= 0 || $3 < 0 || $4 <= 0 || $5 <= 0) { bad = 1 }
+	END { exit bad || NR != 13 }' table.csv || failed "the table is not one of twelve requests"
 
 replay 2 one
 [ "$status" -eq 0 ] || failed "status $status"
@@ -266,6 +270,7 @@ refused "--speedup '0' is not a number above 0" 2 --speedup 0 one
 refused "--closed '-1' is not a whole number" 2 --closed -1 one
 refused "--cancel '101' is not a whole number from 1 to 100" 2 --cancel 101 one
 refused "--plot /nowhere/plot.svg: No such file" 2 --plot /nowhere/plot.svg one
+refused "--csv /nowhere/table.csv: No such file" 2 --csv /nowhere/table.csv one
 refused "--verify 'some' is none of full, sample, off" 2 --verify some one
 refused "unrecognized option '--colour'" 2 --colour one
 refused "one trace only" 2 one mixed

@@ -132,6 +132,22 @@ static void nothing_set_is_all_defaults(void **state)
 	}
 }
 
+static void several_pieces_fit_into_the_window(void **state)
+{
+	static const uint64_t windows[][2] = {{4 << 20, 1 << 20},
+	                                      {1ull << 32, 1 << 20},
+	                                      {1 << 20, 1 << 18},
+	                                      {300000, 73728},
+	                                      {1 << 17, 1 << 16}}; /* no less than a cut */
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY(windows); i++) {
+		set_number("KVR_WINDOW_BYTES", windows[i][0]);
+		assert_int_equal(load(NULL).piece_max, windows[i][1]);
+	}
+	unsetenv("KVR_WINDOW_BYTES");
+}
+
 static void an_empty_variable_is_none(void **state)
 {
 	struct config config;
@@ -515,6 +531,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(nothing_set_is_all_defaults, clean),
+		cmocka_unit_test_setup(several_pieces_fit_into_the_window, clean),
 		cmocka_unit_test_setup(an_empty_variable_is_none, clean),
 		cmocka_unit_test_setup(numbers_by_environment, clean),
 		cmocka_unit_test_setup(numbers_by_option_beat_the_environment, clean),

@@ -75,7 +75,9 @@ static void percentiles_are_values_of_requests(void **state)
 static void small_and_unknown_ones_are_left_out(void **state)
 {
 	const struct latency all[] = {
-		{10, 5, 1}, {20, 6, 2}, {30, 7, 0}, /* the last without a rate */
+		{.bytes = 10, .ms = 5, .ideal_ms = 1},
+		{.bytes = 20, .ms = 6, .ideal_ms = 2},
+		{.bytes = 30, .ms = 7}, /* without a rate */
 	};
 	struct latency_summary s;
 
