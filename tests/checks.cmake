@@ -32,6 +32,10 @@ if(TARGET kvrail_program)
 		sh ${dir}/mpi_handoff.sh $<TARGET_FILE_DIR:kvrail_program>)
 	kvrail_check(mpi_replay mpi 600
 		sh ${dir}/mpi_replay.sh $<TARGET_FILE_DIR:kvrail_program>)
+	if(NOT KVRAIL_SANITIZE MATCHES "thread") # a refused command line has come to no thread yet
+		kvrail_check(mpi_refusals mpi 300
+			sh ${dir}/mpi_refusals.sh $<TARGET_FILE_DIR:kvrail_program>)
+	endif()
 	if(NOT KVRAIL_SANITIZE)
 		kvrail_check(mpi_bench mpi 300
 			sh ${dir}/mpi_bench.sh $<TARGET_FILE_DIR:kvrail_program>)
