@@ -52,6 +52,7 @@ static int leaving_ranks(const struct kvr_bootstrap *b, void *arg)
 	int rc = 0;
 
 	(void)arg;
+	setenv("KVR_PEER_TIMEOUT", "5000", 1);
 	job_open(&job, b, 4 * MIB);
 	job_barrier(&job);
 	if (job.rank == 1) {
