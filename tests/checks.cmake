@@ -27,11 +27,17 @@ if(NOT KVRAIL_SANITIZE)
 endif()
 
 if(TARGET kvrail_program)
-	kvrail_check(check_info unit 60 sh ${dir}/check_info.sh $<TARGET_FILE_DIR:kvrail_program>)
 	kvrail_check(mpi_handoff mpi 300
 		sh ${dir}/mpi_handoff.sh $<TARGET_FILE_DIR:kvrail_program>)
 	kvrail_check(mpi_replay mpi 600
 		sh ${dir}/mpi_replay.sh $<TARGET_FILE_DIR:kvrail_program>)
+	# Trees and refused command lines: no thread has been started yet.
+	if(NOT KVRAIL_SANITIZE MATCHES "thread")
+		kvrail_check(check_info unit 120
+			sh ${dir}/check_info.sh $<TARGET_FILE_DIR:kvrail_program>)
+		kvrail_check(mpi_refusals mpi 300
+			sh ${dir}/mpi_refusals.sh $<TARGET_FILE_DIR:kvrail_program>)
+	endif()
 	if(NOT KVRAIL_SANITIZE)
 		kvrail_check(mpi_bench mpi 300
 			sh ${dir}/mpi_bench.sh $<TARGET_FILE_DIR:kvrail_program>)
@@ -64,8 +70,6 @@ if(TARGET softefa AND TARGET kvrail_program AND NOT KVRAIL_SANITIZE)
 		$<TARGET_FILE:softefa> $<TARGET_FILE_DIR:kvrail_program> 5000)
 	kvrail_check(softefa_matrix softefa 900 sh ${dir}/softefa/matrix.sh
 		$<TARGET_FILE:softefa> $<TARGET_FILE_DIR:kvrail_program>)
-	# They run several things at once by themselves.
-	set_tests_properties(softefa_affinity softefa_matrix PROPERTIES PROCESSORS 2)
 endif()
 
 get_property(targets DIRECTORY PROPERTY BUILDSYSTEM_TARGETS)
@@ -73,6 +77,39 @@ list(FILTER targets INCLUDE REGEX "^fuzz_")
 add_custom_target(fuzzers DEPENDS ${targets})
 
 get_property(tests DIRECTORY PROPERTY TESTS)
+
+# kvrail_tests(properties... TESTS names...): those of the names that there are.
+function(kvrail_tests)
+	cmake_parse_arguments(arg "" "" "TESTS" ${ARGN})
+	foreach(name ${arg_TESTS})
+		if(name IN_LIST tests)
+			set_property(TEST ${name} PROPERTY ${arg_UNPARSED_ARGUMENTS})
+		endif()
+	endforeach()
+endfunction()
+
+# Most tests wait more than they compute, so four run at once on two cores. These compute.
+kvrail_tests(PROCESSORS 4 TESTS check_fuzz)
+kvrail_tests(PROCESSORS 2 TESTS post_cost softefa_affinity softefa_matrix softefa_public
+	softefa_replay softefa_shapes)
+
+# Up to 95 MiB for each rail of a rank: one of these at a time.
+kvrail_tests(RESOURCE_LOCK memory TESTS softefa_affinity softefa_mpi_bench softefa_public
+	softefa_replay softefa_shapes softefa_test_bootstrap softefa_test_peers softefa_test_reshard)
+
+# The long ones first, so that none is left for the end; in seconds, about.
+kvrail_tests(COST 200 TESTS check_fuzz)
+kvrail_tests(COST 150 TESTS softefa_matrix)
+kvrail_tests(COST 100 TESTS mpi_replay softefa_mpi_replay softefa_test_reshard)
+kvrail_tests(COST 60 TESTS mpi_bench softefa_mpi_bench softefa_test_peers)
+kvrail_tests(COST 40 TESTS mpi_refusals sim_transfer test_peers_threads_0 test_reshard
+	test_reshard_pull)
+kvrail_tests(COST 25 TESTS netns_rails softefa_affinity softefa_public softefa_replay softefa_shapes
+	softefa_soak softefa_storm test_pace test_peers test_peers_pull test_peers_rxm test_peers_shm)
+kvrail_tests(COST 15 TESTS check_info softefa_test_bootstrap softefa_test_transfer_p5en
+	softefa_test_transfer_push test_background test_background_pull test_background_rxm
+	test_background_shm test_background_threads_node test_nearness test_nearness_pull)
+
 if(KVRAIL_SANITIZE AND tests)
 	set_property(TEST ${tests} APPEND PROPERTY ENVIRONMENT
 		"ASAN_OPTIONS=detect_stack_use_after_return=1:strict_string_checks=1"

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 # kvrail replay under mpirun: shapes of jobs, models and caches, each with the exact bytes that it
-# must move; and wrong input, with the status and the words that name it.
+# must move; and ranks that were not given the same. What is wrong from the start: mpi_refusals.sh.
 #
 #   sh tests/mpi_replay.sh BUILD-FOLDER
 set -eu
@@ -10,45 +10,14 @@ export LC_ALL
 exec </dev/null
 # shellcheck source=tests/needs.sh
 . "$(dirname -- "$0")/needs.sh"
+# shellcheck source=tests/mpi.sh
+. "$(dirname -- "$0")/mpi.sh"
 
-build=$(cd "$1" && pwd)
-apps=$(cd "$(dirname -- "$0")/../apps" && pwd)
 need_mpirun
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
+trap 'exit 1' HUP INT TERM
 cd "$scratch"
-failures=0
-# Open MPI's modules have no frame pointers, by which its leaks would be known as its.
-ASAN_OPTIONS=${ASAN_OPTIONS:-}:fast_unwind_on_malloc=0
-export ASAN_OPTIONS
-
-# trace FILE TOKENS...: a request for each.
-trace()
-{
-	file=$1
-	shift
-	for tokens; do
-		ids=$(seq -s, 1 $(((tokens + 511) / 512)))
-		echo "{\"timestamp\": 0, \"input_length\": $tokens, \"output_length\": 1," \
-			"\"hash_ids\": [$ids]}"
-	done >"$file"
-}
-
-failed()
-{
-	failures=$((failures + 1))
-	printf 'FAILED: %s: %s\n' "$title" "$1"
-	sed 's/^/    out: /' out
-	sed 's/^/    err: /' err
-}
-
-# mpi ARGUMENT...: mpirun's, into out and err; leaves its status in $status.
-mpi()
-{
-	status=0
-	timeout 200 sh "$apps/mpirun.sh" "$@" >out.raw 2>err || status=$?
-	tr -d '\r' <out.raw >out # the ranks' output goes through a pseudo-terminal
-}
 
 # replay RANKS ARGUMENT...
 replay()
@@ -104,21 +73,6 @@ moves()
 		failed "the rails wrote $(rails_bytes "$prefill") bytes, not $bytes"
 	elif ! grep -q '^kvrail .*: provider .* rail' err; then
 		failed "no first line that says which provider"
-	fi
-}
-
-# refused WORDS RANKS ARGUMENT...: status 2, nothing on standard output, the words said once.
-refused()
-{
-	words=$1
-	shift
-	replay "$@"
-	if [ "$status" -ne 2 ]; then
-		failed "status $status, not 2"
-	elif [ -s out ]; then
-		failed "something on standard output"
-	elif [ "$(grep -cF -e "$words" err)" -ne 1 ]; then
-		failed "does not say once: $words"
 	fi
 }
 
@@ -222,74 +176,10 @@ replay 2 --json --spoil 2 mixed
 grep -q '"mismatches":1,' out || failed "the wrong byte was not found"
 grep -q 'request 2 from rank 0: 1 of' err || failed "does not name the request"
 
-: >empty
-echo >blank
-{
-	cat mixed
-	echo '{"timestamp": 0, "input_length": '
-} >malformed
-sed 's/333/-3/' mixed >negative
-sed 's/333/99999999999/' mixed >huge
-sed 's/"input_length": 333, //' mixed >missing
-echo '{}' >empty.json
-
-refused "nowhere: No such file" 2 nowhere
-refused "empty: no request in it" 2 empty
-refused "blank: no request in it" 2 --json blank
-refused "malformed:13: malformed JSON" 2 --json malformed
-refused "negative:8: input_length is -3" 2 negative
-refused "huge:8: input_length is 99999999999" 2 huge
-refused "missing:8: input_length is missing" 2 missing
-refused 'model "gpt-5" is neither a known name nor a file: use qwen2.5-0.5b' 2 --model gpt-5 one
-refused "deepseek-v3" 2 --model gpt-5 one
-refused "empty.json: num_hidden_layers is missing" 2 --model empty.json one
-refused "a cache of 1.02 MiB per rank is too small for request 1, which needs 8.25 MiB" \
-	2 --cache-gib 0.001 one
-refused "use --cache-gib 0.01 or more" 2 --cache-gib 0.001 one
-refused "do not fit in its" 2 --cache-gib 1000000 one
-refused "--prefill 2 and --decode 2 need 4 ranks, but this job has 3" \
-	3 --prefill 2 --decode 2 one
-refused "mpirun -n 4 kvrail replay --prefill 2 --decode 2" 2 --prefill 2 --decode 2 one
-refused "--decode '0' is not a whole number" 2 --decode 0 one
-refused "--block-tokens '1x' is not a whole number" 2 --block-tokens 1x one
-refused "--block-tokens '16:' is not a whole number" 2 --block-tokens 16: one
-refused "--layout 'nhd:dnh' is none of nhd, hnd" 2 --layout nhd:dnh one
-refused "--layout 'lbptt' is none of nhd, hnd" 2 --layout lbptt one
-refused "--layout tlbph: layout.token_stride is" 2 --layout lbpth:tlbph one
-refused "--tp-prefill 3 does not fit the 2 KV heads of qwen2.5-0.5b" \
-	4 --prefill 3 --tp-prefill 3 one
-refused "--tp-decode 3 does not fit" 4 --decode 3 --tp-decode 3 one
-refused "--prefill 3 is no multiple of --tp-prefill 2 times --pp-prefill 1" \
-	4 --prefill 3 --tp-prefill 2 one
-refused "--decode 1 is no multiple of --tp-decode 2" 2 --tp-decode 2 one
-refused "--pp-prefill 4 is more than the 3 layers" \
-	5 --prefill 4 --pp-prefill 4 --model heads4.json one
-refused "--prefix needs blocks of which 512 tokens are a multiple" \
-	2 --prefix --block-tokens 16:48 one
-refused "--speedup '0' is not a number above 0" 2 --speedup 0 one
-refused "--closed '-1' is not a whole number" 2 --closed -1 one
-refused "--cancel '101' is not a whole number from 1 to 100" 2 --cancel 101 one
-refused "--plot /nowhere/plot.svg: No such file" 2 --plot /nowhere/plot.svg one
-refused "--csv /nowhere/table.csv: No such file" 2 --csv /nowhere/table.csv one
-refused "--verify 'some' is none of full, sample, off" 2 --verify some one
-refused "unrecognized option '--colour'" 2 --colour one
-refused "one trace only" 2 one mixed
-
-title="rank 1 has no trace"
-mpi -n 1 "$build/kvrail" replay one : -n 1 "$build/kvrail" replay nowhere
-[ "$status" -eq 2 ] || failed "status $status, not 2"
-grep -q 'rank 1, unlike rank 0: nowhere: No such file' err || failed "does not name rank 1"
-
 title="rank 1 has another trace"
 mpi -n 1 "$build/kvrail" replay one : -n 1 "$build/kvrail" replay mixed
 [ "$status" -eq 1 ] || failed "status $status, not 1"
 grep -q 'has another trace, model or block size' err || failed "does not say so"
-
-title="unknown command"
-status=0
-"$build/kvrail" repaly >out 2>err || status=$?
-[ "$status" -eq 2 ] || failed "status $status, not 2"
-grep -q "unknown command 'repaly': known are info, bench, replay" err || failed "does not say so"
 
 if [ "$failures" -ne 0 ]; then
 	echo "$failures failed"

@@ -105,6 +105,8 @@ int ranks_run(int n, int seconds, int (*fn)(const struct kvr_bootstrap *, void *
 		if (!pids[i]) {
 			free(pids);
 			alarm(seconds);
+			/* More ranks than cores are slow to answer, and not dead. */
+			setenv("KVR_PEER_TIMEOUT", "60000", 0);
 			choose_host(i, n);
 			rc = fn(&b, arg);
 			fflush(NULL);

@@ -52,6 +52,7 @@ static int leaving_ranks(const struct kvr_bootstrap *b, void *arg)
 	int rc = 0;
 
 	(void)arg;
+	setenv("KVR_PEER_TIMEOUT", "5000", 1);
 	job_open(&job, b, 4 * MIB);
 	job_barrier(&job);
 	if (job.rank == 1) {
@@ -97,7 +98,7 @@ static int gone_ranks(const struct kvr_bootstrap *b, void *arg)
 	uint64_t value;
 
 	(void)arg;
-	setenv("KVR_PEER_TIMEOUT", "1500", 1);
+	setenv("KVR_PEER_TIMEOUT", "3000", 1);
 	job_open(&job, b, MIB);
 	op = (struct kvr_op){
 		.local = job.region, .remote = job.remote[0], .len = 100000, .count = 1};

@@ -334,6 +334,7 @@ static int leaving_ranks(const struct kvr_bootstrap *b, void *arg)
 	pthread_t thread;
 	int rc;
 
+	setenv("KVR_PEER_TIMEOUT", "5000", 1);
 	begin(&c, b, arg);
 	if (c.cache.role == KVR_DESTINATION)
 		expect(!pthread_create(&thread, NULL, leave, &c));

@@ -24,28 +24,30 @@ scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 trap 'exit 1' HUP INT TERM
 
-# A rail of either host fails and returns, and one falls silent. Seconds from the start, of which opening
-# all rails takes some: again and again, so that a short run on a fast machine meets them too.
-for i in $(seq 0 60); do
-	t=$((i * 5))
-	echo "$t.5 down 0:3"
-	echo "$((t + 1)).5 up 0:3"
-	echo "$((t + 2)) blackhole 1:2"
-	echo "$((t + 3)) up 1:2"
-done >"$scratch/schedule"
-echo '{"num_hidden_layers": 2, "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 16,' \
-	'"torch_dtype": "float16"}' >"$scratch/model"
-
 if [ "${3:-}" = quick ]; then
-	requests=24 cancel=25 nics=4 gbps=0.02 trace=$apps/traces/sample.jsonl
+	requests=24 cancel=25 nics=4 gbps=0.02 layers=8 trace=$apps/traces/sample.jsonl
 else
-	requests=${3:-500} cancel=5 nics=16 gbps=0.1
+	requests=${3:-500} cancel=5 nics=16 gbps=0.1 layers=2
 	trace=${KVR_TEST_SHARED:-$apps/../../shared}/data/conversation_trace.jsonl
 	if [ ! -r "$trace" ]; then
 		echo "skipped: no $trace (set KVR_TEST_SHARED)"
 		exit 77
 	fi
 fi
+
+echo '{"num_hidden_layers": '$layers', "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 16,' \
+	'"torch_dtype": "float16"}' >"$scratch/model"
+
+# Every four seconds a rail of the host that all comes from fails, and one of the other falls silent;
+# both return. However fast the machine, and whenever its ranks have opened their rails, the rates hold
+# up the bytes of the small trace for eight seconds, with every rail in use, so that it meets each twice.
+for i in $(seq 0 150); do
+	t=$((i * 4))
+	echo "$t.5 down 0:3"
+	echo "$((t + 1)).5 up 0:3"
+	echo "$((t + 2)) blackhole 1:2"
+	echo "$((t + 3)) up 1:2"
+done >"$scratch/schedule"
 
 fail()
 {
@@ -72,7 +74,8 @@ grep -q '"mismatches":0,.*"late_bytes":0,"leaked_blocks":0,' "$scratch/out" ||
 [ "$(number cancelled)" -gt 0 ] || fail "nothing was cancelled"
 [ $(($(number requests) + $(number cancelled))) -eq "$requests" ] || fail "not $requests requests"
 grep -Eq '"bytes":([1-9][0-9]*),"verified_bytes":\1,' "$scratch/out" || fail "not all was verified"
-[ $(($(number errors) + $(number retries))) -gt 0 ] || fail "no rail's failure was met"
+[ "$(number errors)" -gt 0 ] || fail "no rail's failure was met"
+[ "$(number retries)" -gt 0 ] || fail "nothing was sent again"
 # Rails that come back take some memory, whatever there was of requests.
 [ $((($(number end) - $(number half)) >> 20)) -lt 64 ] || fail "memory grows"
 echo "$(number requests) requests right, $(number cancelled) cancelled, $(number errors) errors," \

@@ -117,12 +117,17 @@ status=0
 [ "$status" -eq 1 ] || failed "ctl outside of a fabric: status $status"
 grep -q 'no fabric in' "$scratch/err" || failed "ctl outside of a fabric says nothing"
 
-# A schedule's events come when they are due, those at 0 before the command starts.
-printf '0.3 up 0:0\n0 down 0:0 # first\n' >"$scratch/schedule"
+# A schedule's events come when they are due, those at 0 before the command starts: it has three
+# seconds to see that.
+printf '3 up 0:0\n0 down 0:0 # first\n' >"$scratch/schedule"
 # shellcheck disable=SC2016
 ends 0 's: up 0:0' --nics 1 --schedule "$scratch/schedule" -- sh -c \
-	'"$0" ctl stats --json | grep -q "\"state\":\"down\"" && sleep 1 &&
-	"$0" ctl stats --json | grep -q "\"state\":\"up\""' "$softefa"
+	'"$0" ctl stats --json | grep -q "\"state\":\"down\"" || exit 1
+	for i in $(seq 100); do
+		"$0" ctl stats --json | grep -q "\"state\":\"up\"" && exit
+		sleep 0.2
+	done
+	exit 1' "$softefa"
 ends 0 'no figure of EFA' --stats -- true
 ends 0 '' --stats="$scratch/stats.json" -- true
 grep -q '^{"event":"softefa","all":{"bytes_sent":0,' "$scratch/stats.json" || failed "--stats=FILE"
@@ -146,9 +151,22 @@ processes()
 {
 	pgrep -cf "^sleep $1\$" || true
 }
+# started DURATION: both that a command starts are there, within 20 s.
+started()
+{
+	i=0
+	while [ "$(processes "$1")" -ne 2 ]; do
+		i=$((i + 1))
+		[ $i -lt 200 ] || {
+			failed "the command has not started"
+			break
+		}
+		sleep 0.1
+	done
+}
 "$softefa" -- sh -c 'sleep 86411 & exec sleep 86411' &
 launcher=$!
-sleep 0.5
+started 86411
 kill -TERM $launcher
 status=0
 wait $launcher || status=$?
@@ -158,7 +176,7 @@ wait $launcher || status=$?
 # Killed, it can do nothing; the next one does it.
 "$softefa" -- sh -c 'sleep 86412 & exec sleep 86412' &
 launcher=$!
-sleep 0.5
+started 86412
 dir=$(tr '\0' '\n' <"/proc/$(pgrep -of '^sleep 86412$')/environ" | sed -n 's/^SOFTEFA_DIR=//p')
 touch "/dev/shm/fe80::2ff:$(echo "$dir" | sed 's/.*-0*\([0-9a-f]*\)\(....\)$/\1/'):$(echo "$dir" |
 	sed 's/.*\(....\)$/\1/; s/^0*//'):0_left_behind"
@@ -186,18 +204,24 @@ while [ -e "$dir" ] && [ $i -lt 50 ]; do
 	i=$((i + 1))
 done
 [ ! -e "$dir" ] || failed "left behind where nobody reads: $dir"
+# shellcheck disable=SC2016
 (
 	trap '' HUP
-	exec "$softefa" -- sleep 1
+	exec "$softefa" -- sh -c ': >"$0/started" && while [ ! -e "$0/hung-up" ]; do sleep 0.1; done' \
+		"$scratch"
 ) &
 launcher=$!
-sleep 0.3
+while [ ! -e "$scratch/started" ] && kill -0 $launcher; do
+	sleep 0.1
+done
 kill -HUP $launcher
+sleep 0.3 # for what it does about that
+: >"$scratch/hung-up"
 status=0
 wait $launcher || status=$?
 [ "$status" -eq 0 ] || failed "SIGHUP is not ignored below nohup: status $status"
 status=0
-timeout -s KILL 10 env --ignore-signal=CHLD "$softefa" -- true || status=$?
+timeout -s KILL 60 env --ignore-signal=CHLD "$softefa" -- true || status=$?
 [ "$status" -eq 0 ] || failed "where SIGCHLD was ignored: status $status"
 
 # Starts in a row leave nothing.

@@ -13,6 +13,8 @@ softefa=$1
 build=$(cd -- "$2" && pwd)
 apps=$(cd -- "$(dirname -- "$0")/../../apps" && pwd)
 need_mpirun
+KVR_PEER_TIMEOUT=60000 # there are more ranks than cores
+export KVR_PEER_TIMEOUT
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 trap 'exit 1' HUP INT TERM
@@ -24,6 +26,23 @@ fail()
 	exit 1
 }
 
+# strike BYTES COMMANDS: what happens once so many have been sent, in the midst of the transfer, whenever
+# that is. Leaves a file named struck.
+strike()
+{
+	cat >"$scratch/strike" <<END
+sent()
+{
+	"$softefa" ctl stats --json | sed 's/.*"all":{"bytes_sent":\([0-9]*\).*/\1/'
+}
+until [ "\$(sent)" -ge $1 ]; do
+	sleep 0.02
+done
+$2
+: >"$scratch/struck"
+END
+}
+
 # replay LIMIT OPTIONS...: so many requests on two hosts of sixteen NICs; leaves a status.
 # shellcheck disable=SC2016 # for the inner shell
 replay()
@@ -33,6 +52,7 @@ replay()
 	status=0
 	timeout 250 "$softefa" --nics 16 --hosts 2 --jitter-us 50 "$@" --stats="$scratch/stats" -- sh -c '
 		echo "$SOFTEFA_DIR" >"$0"/dir
+		[ ! -e "$0"/strike ] || sh "$0"/strike &
 		exec sh "$1"/mpirun.sh -n 4 "$2"/kvrail replay --json --prefill 2 --decode 2 \
 			--limit "$3" --verify full "$1"/traces/sample.jsonl' \
 		"$scratch" "$apps" "$build" "$limit" >"$scratch/out" 2>"$scratch/err" || status=$?
@@ -77,13 +97,17 @@ verified "pushed"
 echo "pushed: verified, $(reordered) % of the arrivals behind a later one"
 unset KVR_WRITE_MODE
 
-printf '0.8 pause 1\n1.8 resume 1\n0 latency 0:* 100\n' >"$scratch/schedule"
-replay 8 --gbps 0.2 --schedule "$scratch/schedule"
+# 170 MB at 100 MB/s, and 670 at 200.
+echo '0 latency 0:* 100' >"$scratch/schedule"
+strike 20000000 "'$softefa' ctl pause 1 && sleep 1 && '$softefa' ctl resume 1"
+replay 8 --gbps 0.05 --schedule "$scratch/schedule"
 verified "paused and resumed"
-grep -q 's: pause 1' "$scratch/err" || fail "it was over before the pause"
+[ -e "$scratch/struck" ] || fail "it was over before the pause"
+rm "$scratch/struck"
 echo "paused and resumed: verified"
 
-printf '1.2 kill 1\n2.5 kill 1\n' >"$scratch/schedule"
-replay 24 --gbps 0.1 --schedule "$scratch/schedule"
+strike 60000000 "'$softefa' ctl kill 1"
+replay 24 --gbps 0.1
+[ -e "$scratch/struck" ] || fail "it was over before the kill"
 [ "$status" -ne 0 ] || fail "killed: status 0"
 echo "killed: status $status, nothing left behind"

@@ -326,7 +326,7 @@ static void fence(struct pair *pair, struct side *who)
 	usleep(5000);
 	side_close_qp(who);
 	memcpy(before, pair->b.memory, SIDE_BYTES);
-	usleep(60000);
+	usleep(500000); /* more than all of it takes */
 	assert_memory_equal(before, pair->b.memory, SIDE_BYTES);
 	assert_memory_not_equal(before, pair->a.memory, SIDE_BYTES);
 	free(before);
