@@ -3,6 +3,7 @@
 #include "control.h"
 #include "context.h"
 #include "failover.h"
+#include "reset.h"
 #include "way.h"
 #include <errno.h>
 #include <stdlib.h>
@@ -316,8 +317,15 @@ static void on_ping(struct kvr *kvr, struct peer *peer, const struct wire_messag
  * what goes out. */
 static void on_pong(struct kvr *kvr, struct peer *peer, const struct wire_message *message)
 {
-	if (message->a < kvr->rail_count && peer->path[message->a].there == message->b)
-		failover_on_sign(kvr, peer, message->a);
+	struct path *path;
+
+	if (message->a >= kvr->rail_count)
+		return;
+	path = &peer->path[message->a];
+	if (path->there != message->b)
+		return;
+	path->held &= ~(1u << path->there);
+	failover_on_sign(kvr, peer, message->a);
 }
 
 bool control_receive(struct kvr *kvr, struct peer *peer, const struct wire_message *message)
@@ -354,7 +362,14 @@ void control_on_sent(struct kvr *kvr, const struct flight *flight, unsigned int 
 			path->doubted = false;
 			peer->doubt_at = 0;
 		}
+		if (path->held >> flight->there & 1)
+			reset_on_held(kvr, &kvr->rails[r]);
 		return;
+	}
+	if (kvr->rails[r].shut_waits) {
+		path->held |= 1u << flight->there;
+		if (flight->turn == path->turns)
+			failover_on_refusal(kvr, peer, r, error);
 	}
 	/* Which message it was does not matter: a moment later all go again. */
 	path->errors++;

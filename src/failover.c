@@ -313,7 +313,7 @@ static void reset(struct kvr *kvr, struct rail *rail)
 	struct flight *f, *end = rail->flights + rail_flights(rail);
 	int rc = rail_reset(rail);
 
-	rail->drain_at = 0;
+	rail->drain_at = rail->held_at = 0;
 	rail->stats.resets++;
 	rail->reset_at = kvr->now;
 	for (uint32_t i = 0; i < kvr->peer_count; i++)
@@ -351,9 +351,10 @@ static void check_stuck(struct kvr *kvr, struct rail *rail)
 {
 	if (rail->shut_waits) {
 		settle_dead(kvr, rail);
-		rail->drain_at = 0;
 		if (reset_is_forsaken(kvr, rail))
 			rail_forsake(rail);
+		if (reset_is_held(kvr, rail))
+			reset(kvr, rail);
 		return;
 	}
 	if (reset_is_due(kvr, rail))
@@ -411,7 +412,7 @@ void failover_on_death(struct kvr *kvr, const struct peer *peer)
 				condemn(kvr, rail, f);
 			if (f->ended && !f->transfer->request->is_read)
 				settle(kvr, rail, f);
-			else
+			else if (!rail->shut_waits)
 				reset_soon(kvr, rail);
 		}
 	reset_delay(kvr);

@@ -48,6 +48,7 @@ struct path {
 	int64_t greet_at; /* ... may be from then on; ns */
 	uint32_t tries;   /* while out of use: with other ones of its rails */
 	uint32_t turns;   /* to other ones of its rails */
+	uint32_t held;    /* of its rails, as bits: to these a message failed, see reset.h */
 	bool doubted;     /* messages have gone since the last turn, or the last that got through */
 	/* Messages in flight; those of them that have gone since the last turn. */
 	uint32_t sends, fresh_sends;

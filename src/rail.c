@@ -157,7 +157,7 @@ static bool drain(struct rail *rail)
 		else
 			rail_release(rail, flight);
 	}
-	return !(rail->pieces_in_flight + rail->sends_in_flight) && SLIST_EMPTY(&rail->forsaken);
+	return rail_is_idle(rail);
 }
 
 /* The device may use their buffers until the process ends: they are kept in sight. */
@@ -335,7 +335,7 @@ static void take_send(struct rail *rail, struct flight *flight, struct peer *pee
 }
 
 int rail_send(struct rail *rail, const struct wire_message *message, uint64_t to, struct peer *peer,
-              uint32_t turn, int64_t now)
+              int64_t now, struct flight **out)
 {
 	struct flight *flight = SLIST_FIRST(&rail->sends);
 	ssize_t len;
@@ -356,8 +356,8 @@ int rail_send(struct rail *rail, const struct wire_message *message, uint64_t to
 		return rc;
 	rail->refused_at = 0;
 	take_send(rail, flight, peer);
-	flight->turn = turn;
 	flight->posted_at = now;
+	*out = flight;
 	return 0;
 }
 

@@ -24,7 +24,7 @@ struct flight {
 	struct transfer *transfer;
 	uint32_t piece;
 	uint64_t len;
-	uint32_t there, epoch; /* the peer's rail that it went to, and that one's epoch then */
+	uint32_t there, epoch; /* the peer's rail that it goes to, also of a SEND; its epoch then */
 	int64_t posted_at;     /* also of a SEND */
 	bool condemned;        /* given up: sent elsewhere */
 	bool ended;            /* the provider is done with it */
@@ -70,6 +70,7 @@ struct rail {
 	int64_t reset_at; /* ns; when it got its endpoint, if that is not the first one; 0: it is */
 	int64_t drain_at; /* ns; takes no more, and is to be reset from then on; 0: not so */
 	int64_t stuck_at; /* ns; since when, or a bit later, only condemned ones are; 0: not so */
+	int64_t held_at;  /* ns; when a message went to where others are held back; 0: none did */
 	uint64_t window, piece_max, bytes_in_flight;
 	_Atomic uint32_t paths_out; /* peers for which it is out of use */
 	struct kvr_stats stats;
@@ -95,6 +96,12 @@ static inline bool rail_has_room(const struct rail *rail)
 	return rail->pieces_in_flight < rail->depth && !rail->drain_at &&
 	       !SLIST_EMPTY(&rail->pieces) &&
 	       (!rail->pieces_in_flight || rail->bytes_in_flight + rail->piece_max <= rail->window);
+}
+
+/* Nothing is in flight, or was given up by rail_forsake. */
+static inline bool rail_is_idle(const struct rail *rail)
+{
+	return !(rail->pieces_in_flight + rail->sends_in_flight) && SLIST_EMPTY(&rail->forsaken);
 }
 
 /* Posts a piece; there was room. The caller fills in whose it is. -EAGAIN: not now. */
@@ -127,9 +134,10 @@ void rail_warm_door(struct rail *); /* likewise, the first that writes or reads 
 /* A new address for what peers start, see fabric_ops.renew. */
 int rail_renew(struct rail *);
 
-/* Sends a message to the peer at fabric address `to`. -EAGAIN: not now. */
-int rail_send(struct rail *, const struct wire_message *, uint64_t to, struct peer *, uint32_t turn,
-              int64_t now);
+/* Sends a message to the peer at fabric address `to`; the caller fills in where that is. -EAGAIN:
+ * not now. */
+int rail_send(struct rail *, const struct wire_message *, uint64_t to, struct peer *, int64_t now,
+              struct flight **out);
 
 /* Introduces the endpoint to the peer's at fabric address `to`: fabric_ops.greet. -EAGAIN: not now.
  */

@@ -12,6 +12,9 @@
 #define SPREAD_ALONE (400 * MS)
 #define STUCK        (50 * MS)   /* the provider may still be done with them by itself */
 #define FORSAKEN     (500 * MS)  /* the same, where an endpoint cannot be reset */
+#define HELD         (100 * MS)  /* for an answer, which would say that nothing is held back */
+#define HELD_DRAIN   (2000 * MS) /* until what is in flight has ended; or ... */
+#define HELD_PAUSE   (5000 * MS) /* ... it is not tried again before */
 #define SETTLED      (1000 * MS) /* twice that at most: until the next rail is reset, all the same */
 
 /* When a peer dies, or falls silent, all who talked to it have the same reason to reset in the same
@@ -119,4 +122,44 @@ bool reset_is_forsaken(const struct kvr *kvr, struct rail *rail)
 	else if (!rail->stuck_at)
 		rail->stuck_at = kvr->now;
 	return rail->stuck_at && kvr->now - rail->stuck_at > FORSAKEN;
+}
+
+void reset_on_held(const struct kvr *kvr, struct rail *rail)
+{
+	if (!rail->held_at)
+		rail->held_at = kvr->now;
+}
+
+static bool holds_back(const struct kvr *kvr, const struct rail *rail)
+{
+	const struct peer *peer;
+
+	for (uint32_t i = 0; i < kvr->peer_count; i++) {
+		peer = kvr->peers[i];
+		if (peer && peer->path && peer->state != PEER_DEAD && peer->path[rail->index].held)
+			return true;
+	}
+	return false;
+}
+
+static void hold_on(struct rail *rail, int64_t held_at)
+{
+	rail->held_at = held_at;
+	rail->drain_at = 0;
+}
+
+bool reset_is_held(const struct kvr *kvr, struct rail *rail)
+{
+	if (!rail->held_at || kvr->now - rail->held_at < HELD)
+		return false;
+	if (!holds_back(kvr, rail)) {
+		hold_on(rail, 0);
+		return false;
+	}
+	reset_soon(kvr, rail);
+	if (kvr->now - rail->drain_at > HELD_DRAIN) {
+		hold_on(rail, kvr->now + HELD_PAUSE);
+		return false;
+	}
+	return kvr->now >= rail->drain_at && rail_is_idle(rail) && may_reset(kvr, rail);
 }

@@ -39,10 +39,12 @@ static bool is_full(const struct kvr *kvr, const struct peer *peer, unsigned int
 int way_send_on(struct kvr *kvr, struct peer *peer, unsigned int r, struct wire_message *message)
 {
 	struct path *path = &peer->path[r];
+	struct rail *rail = &kvr->rails[r];
+	struct flight *flight;
 	uint64_t to;
 	int rc;
 
-	if (is_full(kvr, peer, r))
+	if (is_full(kvr, peer, r) || (rail->shut_waits && rail->drain_at))
 		return -EAGAIN;
 	rc = peer_address(kvr, peer, r, &to);
 	if (rc) {
@@ -53,13 +55,15 @@ int way_send_on(struct kvr *kvr, struct peer *peer, unsigned int r, struct wire_
 	message->to = peer->index_there;
 	message->instance = kvr->instance;
 	message->got = peer->channel.theirs;
-	rc = rail_send(&kvr->rails[r], message, to, peer, path->turns, kvr->now);
+	rc = rail_send(rail, message, to, peer, kvr->now, &flight);
 	if (rc == -EAGAIN)
 		return rc;
 	path->doubted = true;
 	if (!peer->doubt_at)
 		peer->doubt_at = kvr->now;
 	if (!rc) {
+		flight->there = path->there;
+		flight->turn = path->turns;
 		path->sends++;
 		path->fresh_sends++;
 		peer->sends_in_flight++;
@@ -73,7 +77,8 @@ static bool is_bad(const struct kvr *kvr, const struct peer *peer, unsigned int 
 {
 	const struct path *path = &peer->path[r];
 
-	return path->health.out || path->errors + path->missed >= ERRORS_BAD ||
+	return path->health.out || path->held >> path->there & 1 ||
+	       path->errors + path->missed >= ERRORS_BAD ||
 	       path->fresh_sends >= sends_allowed(kvr, peer) || is_shut_out(kvr, peer, r);
 }
 
@@ -146,6 +151,7 @@ void way_on_reset(struct peer *peer, unsigned int r)
 	peer->sends_in_flight -= path->sends;
 	path->missed += path->fresh_sends;
 	path->sends = 0;
+	path->held = 0;
 	path->address = PEER_NOT_INSERTED;
 	if (path->fresh_sends)
 		way_on_stuck(peer, r, path->there);

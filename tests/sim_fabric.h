@@ -118,6 +118,10 @@ struct sim_fabric {
 	unsigned int opening;   /* the rank whose NICs list offers */
 	unsigned int rails[SIM_RANKS];
 	struct fabric_nic nic[SIM_RANKS][SIM_RAILS];
+	/* Where it stays: endpoints between which a message failed; later ones are held back. */
+	struct {
+		uint32_t from, to; /* their lives */
+	} held[SIM_RANKS][SIM_RAILS][SIM_RANKS][SIM_RAILS];
 	struct sim_queue flying;
 	uint64_t last_key, last_base;
 

@@ -181,8 +181,10 @@ void faults_plan(uint32_t mask)
 		if (chosen && (!calm || kinds[i].fault == FAULT_FAILOVER))
 			faults.kinds |= kinds[i].fault & mask;
 	}
-	if (sim.stays) /* each operation ends, unless a NIC on its way is silent */
-		faults.kinds &= ~(FAULT_LOST_END | FAULT_TARGET_ERROR);
+	/* Each operation ends, unless a NIC on its way is silent, and no message fails but by a
+	 * NIC. */
+	if (sim.stays)
+		faults.kinds &= ~(FAULT_LOST_END | FAULT_TARGET_ERROR | FAULT_SEND_ERROR);
 	if (faults.kinds & FAULT_PAUSE && !(faults.kinds & FAULT_DEAF))
 		faults.kinds &= ~FAULT_SEND_ERROR;
 	faults.again = rate_if(&dice, FAULT_AGAIN, 40);

@@ -79,10 +79,31 @@ static bool target_is_gone(const struct sim_op *op)
 	       (op->kind != SIM_SEND && op->to->door != op->to_door);
 }
 
+/* In order, or not at all. */
+static void hold_back(const struct sim_op *op)
+{
+	const struct fabric_nic *from = op->from, *to = op->to;
+
+	if (!sim.stays)
+		return;
+	sim.held[from->rank][from->index][to->rank][to->index].from = op->from_life;
+	sim.held[from->rank][from->index][to->rank][to->index].to = op->to_life;
+}
+
+static bool is_held_back(const struct sim_op *op)
+{
+	const struct fabric_nic *from = op->from, *to = op->to;
+
+	return sim.held[from->rank][from->index][to->rank][to->index].from == op->from_life &&
+	       sim.held[from->rank][from->index][to->rank][to->index].to == op->to_life;
+}
+
 static void complete(struct sim_op *op, int error)
 {
 	struct fabric_event event = {.kind = FABRIC_DONE, .op = op->user, .error = error};
 
+	if (op->kind == SIM_SEND && error)
+		hold_back(op);
 	op->ended = true;
 	op->from->sends--;
 	nic_push(op->from, &event);
@@ -284,6 +305,9 @@ static void reach(void *arg, unsigned int detail)
 	if (is_held(op, reach, detail))
 		return;
 	if (is_stopped(op)) {
+		unref(op);
+	} else if (op->kind == SIM_SEND && is_held_back(op)) {
+		end_soon(op, op->from->latency);
 		unref(op);
 	} else if (op->kind != SIM_SEND) {
 		TAILQ_INSERT_TAIL(&op->to->waiting, op, link);

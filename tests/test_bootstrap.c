@@ -165,7 +165,7 @@ static int tampered_ranks(const struct kvr_bootstrap *b, void *arg)
 		int byte, rc;
 		const char *says;
 	} cases[] = {
-		{4, -EPROTO, "rank 1 runs kvrail protocol 5"},
+		{4, -EPROTO, "rank 1 runs kvrail protocol 6"},
 		{0, -EBADMSG, "rank 1 arrived damaged"},
 		{8, -EBADMSG, "rank 1 arrived damaged"},
 		{30, -EBADMSG, "rank 1 arrived damaged"},

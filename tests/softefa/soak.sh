@@ -4,6 +4,7 @@
 # right, nothing comes later, no block is lost, and memory stays what it is.
 #
 #   soak.sh SOFTEFA BUILD_DIR quick        the small trace that is in the tree
+#   soak.sh SOFTEFA BUILD_DIR flaps        the same, while each NIC of a host fails in its turn, again and again
 #   soak.sh SOFTEFA BUILD_DIR [REQUESTS]   of the published one (500), from KVR_TEST_SHARED or ../shared
 set -eu
 LC_ALL=C
@@ -24,10 +25,10 @@ scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 trap 'exit 1' HUP INT TERM
 
-if [ "${3:-}" = quick ]; then
-	requests=24 cancel=25 nics=4 gbps=0.02 layers=8 trace=$apps/traces/sample.jsonl
+if [ "${3:-}" = quick ] || [ "${3:-}" = flaps ]; then
+	requests=24 cancel=25 nics=4 gbps=0.02 layers=8 growth=64 trace=$apps/traces/sample.jsonl
 else
-	requests=${3:-500} cancel=5 nics=16 gbps=0.1 layers=2
+	requests=${3:-500} cancel=5 nics=16 gbps=0.1 layers=2 growth=64
 	trace=${KVR_TEST_SHARED:-$apps/../../shared}/data/conversation_trace.jsonl
 	if [ ! -r "$trace" ]; then
 		echo "skipped: no $trace (set KVR_TEST_SHARED)"
@@ -41,13 +42,32 @@ echo '{"num_hidden_layers": '$layers', "num_attention_heads": 8, "num_key_value_
 # Every four seconds a rail of the host that all comes from fails, and one of the other falls silent;
 # both return. However fast the machine, and whenever its ranks have opened their rails, the rates hold
 # up the bytes of the small trace for eight seconds, with every rail in use, so that it meets each twice.
-for i in $(seq 0 150); do
-	t=$((i * 4))
-	echo "$t.5 down 0:3"
-	echo "$((t + 1)).5 up 0:3"
-	echo "$((t + 2)) blackhole 1:2"
-	echo "$((t + 3)) up 1:2"
-done >"$scratch/schedule"
+some_fail()
+{
+	for i in $(seq 0 150); do
+		t=$((i * 4))
+		echo "$t.5 down 0:3"
+		echo "$((t + 1)).5 up 0:3"
+		echo "$((t + 2)) blackhole 1:2"
+		echo "$((t + 3)) up 1:2"
+	done
+}
+
+# A provider that delivers in order delivers nothing more between two endpoints once a message has failed.
+all_fail()
+{
+	for t in $(seq 0 500); do
+		echo "$t.2 down 0:$((t % nics))"
+		echo "$t.7 up 0:$((t % nics))"
+	done
+}
+
+if [ "${3:-}" = flaps ]; then
+	growth=256 # a new endpoint meets its peers anew
+	all_fail
+else
+	some_fail
+fi >"$scratch/schedule"
 
 fail()
 {
@@ -77,6 +97,6 @@ grep -Eq '"bytes":([1-9][0-9]*),"verified_bytes":\1,' "$scratch/out" || fail "no
 [ "$(number errors)" -gt 0 ] || fail "no rail's failure was met"
 [ "$(number retries)" -gt 0 ] || fail "nothing was sent again"
 # Rails that come back take some memory, whatever there was of requests.
-[ $((($(number end) - $(number half)) >> 20)) -lt 64 ] || fail "memory grows"
+[ $((($(number end) - $(number half)) >> 20)) -lt $growth ] || fail "memory grows"
 echo "$(number requests) requests right, $(number cancelled) cancelled, $(number errors) errors," \
 	"$(number retries) retries; memory $(($(number half) >> 20)) MiB halfway, $(($(number end) >> 20)) at the end"
