@@ -368,7 +368,7 @@ void control_on_sent(struct kvr *kvr, const struct flight *flight, unsigned int 
 	}
 	if (kvr->rails[r].shut_waits) {
 		path->held |= 1u << flight->there;
-		if (flight->turn == path->turns)
+		if (flight->turn == path->turns && !peer->bye_received) /* or it is just gone */
 			failover_on_refusal(kvr, peer, r, error);
 	}
 	/* Which message it was does not matter: a moment later all go again. */
