@@ -332,12 +332,13 @@ void travel_receive(struct fabric_nic *nic)
 	}
 }
 
-/* An error that nobody but the target hears of. */
+/* An error that nobody but the target hears of: the completion is lost. */
 static bool fails_at_target(struct sim_op *op)
 {
 	if (!op->fate.target_error)
 		return false;
 	op->dropped = true;
+	world.lost_ends++;
 	nic_push(op->to, &(struct fabric_event){.error = -EIO});
 	return true;
 }
