@@ -119,7 +119,7 @@ struct sim_fabric {
 	unsigned int rails[SIM_RANKS];
 	struct fabric_nic nic[SIM_RANKS][SIM_RAILS];
 	/* Where it stays: endpoints between which a message failed; later ones are held back. */
-	struct {
+	struct sim_pair {
 		uint32_t from, to; /* their lives */
 	} held[SIM_RANKS][SIM_RAILS][SIM_RANKS][SIM_RAILS];
 	struct sim_queue flying;

@@ -79,23 +79,21 @@ static bool target_is_gone(const struct sim_op *op)
 	       (op->kind != SIM_SEND && op->to->door != op->to_door);
 }
 
+static struct sim_pair *pair_of(const struct sim_op *op)
+{
+	return &sim.held[op->from->rank][op->from->index][op->to->rank][op->to->index];
+}
+
 /* In order, or not at all. */
 static void hold_back(const struct sim_op *op)
 {
-	const struct fabric_nic *from = op->from, *to = op->to;
-
-	if (!sim.stays)
-		return;
-	sim.held[from->rank][from->index][to->rank][to->index].from = op->from_life;
-	sim.held[from->rank][from->index][to->rank][to->index].to = op->to_life;
+	if (sim.stays)
+		*pair_of(op) = (struct sim_pair){op->from_life, op->to_life};
 }
 
 static bool is_held_back(const struct sim_op *op)
 {
-	const struct fabric_nic *from = op->from, *to = op->to;
-
-	return sim.held[from->rank][from->index][to->rank][to->index].from == op->from_life &&
-	       sim.held[from->rank][from->index][to->rank][to->index].to == op->to_life;
+	return pair_of(op)->from == op->from_life && pair_of(op)->to == op->to_life;
 }
 
 static void complete(struct sim_op *op, int error)
