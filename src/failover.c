@@ -415,5 +415,4 @@ void failover_on_death(struct kvr *kvr, const struct peer *peer)
 			else if (!rail->shut_waits)
 				reset_soon(kvr, rail);
 		}
-	reset_delay(kvr);
 }

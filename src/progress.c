@@ -7,6 +7,7 @@
 #include "failover.h"
 #include "log.h"
 #include "pull.h"
+#include "reset.h"
 #include <endian.h>
 #include <errno.h>
 
@@ -18,9 +19,13 @@
 
 static void peer_failed(struct kvr *kvr, struct peer *peer, const struct rail *rail, int error)
 {
+	bool is_news = peer->state != PEER_DEAD;
+
 	peer_die(kvr, peer, rail, error);
 	transfer_abandon_all(kvr, peer);
 	failover_on_death(kvr, peer);
+	if (is_news) /* or what waits would never have waited for long enough */
+		reset_delay(kvr);
 	pull_on_death(kvr, peer);
 }
 
