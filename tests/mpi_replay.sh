@@ -8,15 +8,9 @@ set -eu
 LC_ALL=C
 export LC_ALL
 exec </dev/null
-# shellcheck source=tests/needs.sh
-. "$(dirname -- "$0")/needs.sh"
 # shellcheck source=tests/mpi.sh
 . "$(dirname -- "$0")/mpi.sh"
 
-need_mpirun
-scratch=$(mktemp -d)
-trap 'rm -rf "$scratch"' EXIT
-trap 'exit 1' HUP INT TERM
 cd "$scratch"
 
 # replay RANKS ARGUMENT...
