@@ -112,8 +112,7 @@ static int add_all(struct kvr *kvr, const uint8_t *blobs, struct wire_address *s
 		              scratch->instance))
 			return -ENOMEM;
 	}
-	nearness_join(kvr, blobs, scratch);
-	return 0;
+	return nearness_join(kvr, blobs, scratch);
 }
 
 int bootstrap_exchange(struct kvr *kvr, const struct kvr_bootstrap *bootstrap, int status,

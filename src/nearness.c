@@ -115,54 +115,106 @@ static uint64_t node_by_turn(const struct affinity_map *map, struct affinity_sha
 	return 0;
 }
 
-/* The next rank of this machine from *rank on; false if there is none. */
-static bool next_here(const struct kvr *kvr, const uint8_t *addresses, struct wire_address *out,
-                      int *rank)
-{
-	uint32_t version;
+/* What a rank of the job has said of itself. */
+struct seat {
+	uint64_t machine;
+	int rank;
+	uint32_t rails, near;
+};
 
-	for (; *rank < kvr->nranks; ++*rank)
-		if (!wire_address_decode(addresses + (size_t)*rank * KVR_ADDRESS_MAX,
-		                         KVR_ADDRESS_MAX, out, &version) &&
-		    out->machine == kvr->nearness.machine)
-			return true;
-	return false;
+static int compare_seats(const void *a, const void *b)
+{
+	const struct seat *x = a, *y = b;
+
+	if (x->machine != y->machine)
+		return x->machine < y->machine ? -1 : 1;
+	return (x->rank > y->rank) - (x->rank < y->rank);
 }
 
-/* Rails that are near to some other rank of the machine. */
-static uint32_t near_to_others(const struct kvr *kvr, const uint8_t *addresses,
+/* Ranks that share a machine follow each other, in their order. NULL: no memory. */
+static struct seat *take_seats(const struct kvr *kvr, const uint8_t *addresses,
                                struct wire_address *scratch)
 {
-	const struct nearness *n = &kvr->nearness;
-	struct affinity_share share = {.count = n->share.count};
-	uint32_t near = 0;
-	uint64_t nodes;
+	struct seat *seats = calloc((unsigned int)kvr->nranks, sizeof(*seats));
+	uint32_t version;
 
-	for (int i = 0; next_here(kvr, addresses, scratch, &i); i++, share.ordinal++) {
-		nodes = node_by_turn(&n->map, share);
-		if (i != kvr->rank)
-			near |= scratch->near ? scratch->near : nearness_of_nodes(n, nodes).near;
+	for (int i = 0; seats && i < kvr->nranks; i++) {
+		wire_address_decode(addresses + (size_t)i * KVR_ADDRESS_MAX, KVR_ADDRESS_MAX,
+		                    scratch, &version);
+		seats[i] = (struct seat){scratch->machine, i, scratch->rails, scratch->near};
 	}
-	return near;
+	if (seats)
+		qsort(seats, (unsigned int)kvr->nranks, sizeof(*seats), compare_seats);
+	return seats;
 }
 
-void nearness_join(struct kvr *kvr, const uint8_t *addresses, struct wire_address *scratch)
+static unsigned int count_machine(const struct seat *seat, const struct seat *end)
 {
-	struct nearness *n = &kvr->nearness;
-	struct affinity order;
+	unsigned int n = 1;
 
-	n->share = (struct affinity_share){0};
-	for (int i = 0; next_here(kvr, addresses, scratch, &i); i++) {
-		n->share.ordinal += i < kvr->rank;
-		n->share.count++;
-	}
+	while (seat + n < end && seat[n].machine == seat->machine)
+		n++;
+	return n;
+}
+
+/* Rails that are near to where a rank is taken to be, on a machine like this one; 0: unknown. */
+static uint32_t near_seat(const struct nearness *n, const struct seat *seat,
+                          struct affinity_share share)
+{
+	uint64_t nodes = node_by_turn(&n->map, share);
+
+	if (seat->near)
+		return seat->near;
+	return nodes && seat->rails == n->map.rails ? nearness_of_nodes(n, nodes).near : 0;
+}
+
+static void find_share(struct nearness *n, const struct seat *group, unsigned int count, int rank)
+{
+	n->share = (struct affinity_share){.count = count};
+	while (group[n->share.ordinal].rank != rank)
+		n->share.ordinal++;
 	n->home = n->bound ? n->bound : node_by_turn(&n->map, n->share);
 	n->near = nearness_of_nodes(n, 0).near;
-	n->spare = rails_first(kvr->rail_count) & ~near_to_others(kvr, addresses, scratch);
+}
+
+/* Where each is, and which rails are near to no other rank of this machine. */
+static void look_around(struct kvr *kvr, const struct seat *seats)
+{
+	struct nearness *n = &kvr->nearness;
+	const struct seat *group, *end = seats + kvr->nranks;
+	struct affinity_share share;
+	uint32_t near;
+
+	n->spare = rails_first(kvr->rail_count);
+	for (group = seats; group < end; group += share.count) {
+		share.count = count_machine(group, end);
+		for (share.ordinal = 0; share.ordinal < share.count; share.ordinal++) {
+			near = near_seat(n, &group[share.ordinal], share);
+			kvr->peers[group[share.ordinal].rank]->home = near;
+			if (group->machine == n->machine && group[share.ordinal].rank != kvr->rank)
+				n->spare &= near ? ~near : 0;
+		}
+	}
+}
+
+int nearness_join(struct kvr *kvr, const uint8_t *addresses, struct wire_address *scratch)
+{
+	struct nearness *n = &kvr->nearness;
+	struct seat *seats = take_seats(kvr, addresses, scratch), *group = seats;
+	struct affinity order;
+
+	if (!seats)
+		return -ENOMEM;
+	while (group->machine != n->machine)
+		group++;
+	find_share(n, group, count_machine(group, seats + kvr->nranks), kvr->rank);
+	look_around(kvr, seats);
+	free(seats);
 	order = nearness_order(n, -1, 0);
 	kvr->next_rail = order.rail[0];
 	log_info("rank %d is number %u of %u on its machine; %u of %u rails are near to it",
 	         kvr->rank, n->share.ordinal, n->share.count, order.near, order.rails);
+	return 0;
 }
 
 /* Appends rails [from, to) of an order, without those that are there. */

@@ -36,8 +36,9 @@ void nearness_identify(struct kvr *, const struct fabric_list *);
 /* The rails have names and addresses: measures, or reads the mapping that the options name. */
 int nearness_survey(struct kvr *, const struct topology *, char why[FABRIC_WHY]);
 
-/* All ranks' addresses are there (nranks of KVR_ADDRESS_MAX bytes, which have been checked). */
-void nearness_join(struct kvr *, const uint8_t *addresses, struct wire_address *scratch);
+/* All ranks' addresses are there (nranks of KVR_ADDRESS_MAX bytes, which have been checked), and
+ * all are peers. -ENOMEM. */
+int nearness_join(struct kvr *, const uint8_t *addresses, struct wire_address *scratch);
 
 /* A GPU's index in the map, by its PCI address, else by CUDA's number; -1: for the host. */
 int nearness_gpu(const struct nearness *, const struct cuda_gpu *);

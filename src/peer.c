@@ -192,7 +192,8 @@ static int prepare_rails(const struct kvr *kvr, struct peer *peer)
 
 static uint32_t home_of(const struct peer *peer, unsigned int r)
 {
-	uint32_t all = rails_first(peer->rails), near = peer->near & all;
+	uint32_t all = rails_first(peer->rails),
+		 near = (peer->near ? peer->near : peer->home) & all;
 
 	return affinity_target(near ? near : all, r);
 }

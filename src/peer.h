@@ -81,7 +81,8 @@ struct peer {
 
 	_Atomic int state; /* enum peer_state; read without the lock by kvr_write's checks */
 	uint32_t rails;    /* it has: */
-	uint32_t near;     /* those near to its memory, as bits; 0: not known */
+	uint32_t near;     /* those near to its memory, as bits; 0: not known; then: */
+	uint32_t home;     /* those near to where it is taken to be; 0: not known */
 	struct remote_rail *there;
 	struct path *path; /* of each of our rails */
 	struct pace *pace; /* likewise */

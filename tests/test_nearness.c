@@ -101,20 +101,26 @@ static int untouched(unsigned int part)
 	return -ENOENT;
 }
 
-/* A rank whose pages are as `node` says from the beginning. */
-static void open_job(struct job *job, const struct kvr_bootstrap *b,
-                     const struct kvr_options *options, int (*node)(unsigned int))
+static struct kvr *open_rails(const struct kvr_bootstrap *b, const struct kvr_options *options)
 {
-	static const struct pages_source source = {.ask = answer, .page = PAGE};
 	static struct fabric_ops ops;
 	struct kvr *kvr;
 
 	ops = fabric_libfabric;
 	ops.list = list_places;
+	expect_rc(context_open(b, options, &ops, 0, &kvr), 0);
+	return kvr;
+}
+
+/* A rank whose pages are as `node` says from the beginning. */
+static void open_job(struct job *job, const struct kvr_bootstrap *b,
+                     const struct kvr_options *options, int (*node)(unsigned int))
+{
+	static const struct pages_source source = {.ask = answer, .page = PAGE};
+
 	nearness_pages = &source;
 	pages.node = node;
-	expect_rc(context_open(b, options, &ops, 0, &kvr), 0);
-	job_open_in(job, b, kvr, BYTES);
+	job_open_in(job, b, open_rails(b, options), BYTES);
 	pages.memory = job->memory;
 	kvr_region_refresh(job->region);
 	for (size_t i = 0; i < job->bytes; i++)
@@ -295,6 +301,35 @@ static void the_targets_rails_are_near_its_memory(void **state)
 {
 	(void)state;
 	assert_int_equal(ranks_run(RANKS, 200, other_node_rank, NULL), 0);
+}
+
+/* Before anybody has heard of a peer's memory, messages get to it by rails of the node where it is
+ * taken to be: others cost memory there. */
+static int talking_rank(const struct kvr_bootstrap *b, void *arg)
+{
+	struct kvr *kvr = open_rails(b, NULL);
+	uint8_t mine = 0, all[RANKS];
+	unsigned int n = 0;
+
+	(void)arg;
+	expect_rc(kvr_allgather(kvr, &mine, all, 1), 0);
+	for (int i = 0; i < RANKS; i++) {
+		for (unsigned int r = 0; kvr->peers[i]->path && r < RAILS; r++) {
+			if (kvr->peers[i]->path[r].address == PEER_NOT_INSERTED)
+				continue;
+			expect((i < 2 ? A : B) >> kvr->peers[i]->path[r].there & 1);
+			n++;
+		}
+	}
+	expect(n);
+	expect_rc(kvr_close(kvr), 0);
+	return 0;
+}
+
+static void first_messages_go_to_near_rails(void **state)
+{
+	(void)state;
+	assert_int_equal(ranks_run(RANKS, 200, talking_rank, NULL), 0);
 }
 
 static int moving_rank(const struct kvr_bootstrap *b, void *arg)
@@ -534,6 +569,7 @@ int main(void)
 		cmocka_unit_test(halves_go_by_rails_of_their_own),
 		cmocka_unit_test(runs_across_the_middle_are_cut),
 		cmocka_unit_test(the_targets_rails_are_near_its_memory),
+		cmocka_unit_test(first_messages_go_to_near_rails),
 		cmocka_unit_test(pages_that_moved),
 		cmocka_unit_test(memory_that_is_nowhere_yet),
 		cmocka_unit_test(alone_on_the_machine),
