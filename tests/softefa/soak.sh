@@ -26,7 +26,7 @@ trap 'rm -rf "$scratch"' EXIT
 trap 'exit 1' HUP INT TERM
 
 if [ "${3:-}" = quick ] || [ "${3:-}" = flaps ]; then
-	requests=24 cancel=25 nics=4 gbps=0.02 layers=8 growth=64 trace=$apps/traces/sample.jsonl
+	requests=24 cancel=25 nics=4 gbps=0.02 layers=8 growth=320 trace=$apps/traces/sample.jsonl
 else
 	requests=${3:-500} cancel=5 nics=16 gbps=0.1 layers=2 growth=64
 	trace=${KVR_TEST_SHARED:-$apps/../../shared}/data/conversation_trace.jsonl
@@ -63,7 +63,6 @@ all_fail()
 }
 
 if [ "${3:-}" = flaps ]; then
-	growth=256 # a new endpoint meets its peers anew
 	all_fail
 else
 	some_fail
@@ -96,7 +95,8 @@ grep -q '"mismatches":0,.*"late_bytes":0,"leaked_blocks":0,' "$scratch/out" ||
 grep -Eq '"bytes":([1-9][0-9]*),"verified_bytes":\1,' "$scratch/out" || fail "not all was verified"
 [ "$(number errors)" -gt 0 ] || fail "no rail's failure was met"
 [ "$(number retries)" -gt 0 ] || fail "nothing was sent again"
-# Rails that come back take some memory, whatever there was of requests.
+# A rail's first peer, and its first one after a reset, costs 40 MB on either of its endpoints: halfway
+# through a short trace some have met none yet.
 [ $((($(number end) - $(number half)) >> 20)) -lt $growth ] || fail "memory grows"
 echo "$(number requests) requests right, $(number cancelled) cancelled, $(number errors) errors," \
 	"$(number retries) retries; memory $(($(number half) >> 20)) MiB halfway, $(($(number end) >> 20)) at the end"
