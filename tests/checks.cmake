@@ -112,6 +112,10 @@ kvrail_tests(COST 15 TESTS check_info softefa_test_bootstrap softefa_test_transf
 	softefa_test_transfer_push test_background test_background_pull test_background_rxm
 	test_background_shm test_background_threads_node test_nearness test_nearness_pull)
 
+if(TARGET quick_start)
+	set_property(TEST ${tests} APPEND PROPERTY ENVIRONMENT
+		"LD_PRELOAD=$<TARGET_FILE:quick_start>")
+endif()
 if(KVRAIL_SANITIZE AND tests)
 	set_property(TEST ${tests} APPEND PROPERTY ENVIRONMENT
 		"ASAN_OPTIONS=detect_stack_use_after_return=1:strict_string_checks=1"
