@@ -48,15 +48,30 @@ unshuffled()
 	fi
 }
 
+# run_tests PRESET ARGUMENT...: what failed is said again before the summary is: else it is far above.
+run_tests()
+{
+	run=''
+	[ "$1" != tsan ] || run=unshuffled
+	log=$(mktemp)
+	$run ctest --output-log "$log" --preset "$@" && rm "$log" && return
+	awk '/^ *[0-9]+\/[0-9]+ Test +#/ { on = /\*\*\*/ && !/Skipped/ }
+		/^ +Start +[0-9]+: / || /^[0-9]+% tests passed/ { on = 0 }
+		on' "$log" | tail -n 100
+	sed -n '/^[0-9]*% tests passed/,$p' "$log"
+	rm "$log"
+	return 1
+}
+
 step "packages" sh apps/deps.sh tests
 if [ "$what" = quick ]; then
 	step "build: release" build release
-	step "tests: unit" ctest --preset release -L '^unit$'
+	step "tests: unit" run_tests release -L '^unit$'
 	exit 0
 fi
 step "build: asan" build asan
-step "tests: asan" ctest --preset asan
+step "tests: asan" run_tests asan
 step "build: tsan" build tsan
-step "tests: tsan" unshuffled ctest --preset tsan
+step "tests: tsan" run_tests tsan
 step "build: release" build release
-step "tests: release" ctest --preset release
+step "tests: release" run_tests release
