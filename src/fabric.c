@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT
- * The seam, filled with libfabric. Only offers.c and fabric_memory.c know it besides. */
+ * The seam, filled with libfabric. Only offers.c and fabric_*.c know it besides. */
 #include "fabric.h"
 #include "efa.h"
+#include "fabric_events.h"
 #include "fabric_memory.h"
+#include "fabric_retire.h"
 #include "offers.h"
 #include <endian.h>
 #include <errno.h>
@@ -28,7 +30,8 @@ struct target {
 
 /* Two endpoints: one starts all operations and gets messages; by the other one, the door, peers
  * write and read. So the door can be replaced at any time: nothing of ours is in flight on it, for
- * which a provider's fi_close would wait. The porch is what peers read who greet us: it is there
+ * which a provider's fi_close would wait. With efa it has a queue of its own, as the other one has
+ * to be read while the door is being closed. The porch is what peers read who greet us: it is there
  * for as long as the NIC is open, as no memory of the user's is. */
 struct fabric_nic {
 	struct fi_info *info;
@@ -39,7 +42,9 @@ struct fabric_nic {
 	struct fid_cq *cq;
 	struct fid_ep *ep;
 	struct fid_av *door_av;
-	struct fid_ep *door;
+	struct fid_cq *door_cq; /* NULL: it is the other one's */
+	struct fid_ep *door;    /* NULL: being closed, or: */
+	struct retiring *retiring;
 	struct target *targets;
 	size_t target_count, target_room;
 	size_t cq_size;
@@ -79,8 +84,10 @@ static void close_fid(struct fid *fid)
 static void close_door(struct fabric_nic *nic)
 {
 	close_fid(nic->door ? &nic->door->fid : NULL);
+	close_fid(nic->door_cq ? &nic->door_cq->fid : NULL);
 	close_fid(nic->door_av ? &nic->door_av->fid : NULL);
 	nic->door = NULL;
+	nic->door_cq = NULL;
 	nic->door_av = NULL;
 }
 
@@ -170,9 +177,18 @@ static int open_porch(struct fabric_nic *nic, const char *name, char why[FABRIC_
 	return rc ? fail(why, "fi_mr_regattr", name, rc) : 0;
 }
 
+static int open_cq(struct fabric_nic *nic, struct fid_cq **out, const char **call)
+{
+	struct fi_cq_attr attr = {
+		.size = nic->cq_size, .format = FI_CQ_FORMAT_DATA, .wait_obj = FI_WAIT_NONE};
+
+	*call = "fi_cq_open";
+	return fi_cq_open(nic->domain, &attr, out, NULL);
+}
+
 /* One endpoint per address vector: efa's 1.17. */
-static int open_one(struct fabric_nic *nic, struct fid_av **av, struct fid_ep **ep,
-                    const char **call)
+static int open_one(struct fabric_nic *nic, struct fid_av **av, struct fid_cq *cq,
+                    struct fid_ep **ep, const char **call)
 {
 	struct fi_av_attr attr = {.type = FI_AV_TABLE};
 	int rc;
@@ -188,23 +204,30 @@ static int open_one(struct fabric_nic *nic, struct fid_av **av, struct fid_ep **
 	if (is_efa(nic) && (rc = fi_ep_bind(*ep, &nic->eq->fid, 0)))
 		return rc;
 	if ((rc = fi_ep_bind(*ep, &(*av)->fid, 0)) ||
-	    (rc = fi_ep_bind(*ep, &nic->cq->fid, FI_SEND | FI_RECV)))
+	    (rc = fi_ep_bind(*ep, &cq->fid, FI_SEND | FI_RECV)))
 		return rc;
 	*call = "fi_enable";
 	return fi_enable(*ep);
 }
 
+static int open_door(struct fabric_nic *nic, const char **call)
+{
+	int rc = is_efa(nic) ? open_cq(nic, &nic->door_cq, call) : 0;
+
+	if (rc)
+		return rc;
+	return open_one(nic, &nic->door_av, nic->door_cq ? nic->door_cq : nic->cq, &nic->door,
+	                call);
+}
+
 static int open_endpoint(struct fabric_nic *nic, const char *name, char why[FABRIC_WHY])
 {
-	struct fi_cq_attr cq = {
-		.size = nic->cq_size, .format = FI_CQ_FORMAT_DATA, .wait_obj = FI_WAIT_NONE};
 	const char *call;
 	int rc;
 
-	if ((rc = fi_cq_open(nic->domain, &cq, &nic->cq, NULL)))
-		return fail(why, "fi_cq_open", name, rc);
-	if ((rc = open_one(nic, &nic->av, &nic->ep, &call)) ||
-	    (rc = open_one(nic, &nic->door_av, &nic->door, &call)))
+	if ((rc = open_cq(nic, &nic->cq, &call)) ||
+	    (rc = open_one(nic, &nic->av, nic->cq, &nic->ep, &call)) ||
+	    (rc = open_door(nic, &call)))
 		return fail(why, call, name, rc);
 	return 0;
 }
@@ -245,12 +268,35 @@ static int nic_reopen(struct fabric_nic *nic)
 	return open_endpoint(nic, nic->info->domain_attr->name, why);
 }
 
+static int nic_retire(struct fabric_nic *nic)
+{
+	if (nic->retiring)
+		return retire_has_ended(&nic->retiring) ? 0 : -EAGAIN;
+	if (!nic->door || !is_efa(nic))
+		return 0;
+	nic->retiring = retire_start(
+		(struct fid *[]){&nic->door->fid, &nic->door_cq->fid, &nic->door_av->fid});
+	if (!nic->retiring)
+		return 0;
+	nic->door = NULL;
+	nic->door_cq = NULL;
+	nic->door_av = NULL;
+	return -EAGAIN;
+}
+
 static int nic_renew(struct fabric_nic *nic)
 {
 	const char *call;
 
 	close_door(nic);
-	return open_one(nic, &nic->door_av, &nic->door, &call);
+	return open_door(nic, &call);
+}
+
+static void nic_abandon(struct fabric_nic *nic)
+{
+	if (nic->retiring)
+		retire_abandon(nic->retiring);
+	nic->retiring = NULL;
 }
 
 static uint64_t nic_base(const struct fabric_nic *nic, const void *addr)
@@ -266,6 +312,8 @@ static ssize_t nic_address(struct fabric_nic *nic, void *buf, size_t len)
 	uint64_t porch[2];
 	int rc;
 
+	if (!nic->door)
+		return -EAGAIN;
 	if ((rc = fi_getname(&nic->ep->fid, bytes + 1, &first)))
 		return rc;
 	second = len - 1 - first;
@@ -413,51 +461,13 @@ static int nic_recv(struct fabric_nic *nic, void *buf, size_t len, struct fabric
 	return fi_recv(nic->ep, buf, len, mr->desc, FI_ADDR_UNSPEC, op);
 }
 
-static void fill_event(const struct fi_cq_data_entry *entry, struct fabric_event *out)
-{
-	*out = (struct fabric_event){.op = entry->op_context, .len = entry->len};
-	if (entry->flags & FI_REMOTE_WRITE) {
-		out->kind = FABRIC_ARRIVAL;
-		out->immediate = entry->data;
-	} else if (entry->flags & FI_RECV) {
-		out->kind = FABRIC_MESSAGE;
-	}
-}
-
-/* Errors that belong to no operation: the event queue says little more than that there was one. */
-static int poll_events(struct fabric_nic *nic, struct fabric_event *out)
-{
-	struct fi_eq_err_entry err = {0};
-	uint32_t event;
-	char buf[256];
-
-	if (fi_eq_read(nic->eq, &event, buf, sizeof(buf), 0) != -FI_EAVAIL ||
-	    fi_eq_readerr(nic->eq, &err, 0) < 0)
-		return 0;
-	*out = (struct fabric_event){.error = err.err ? -err.err : -EIO};
-	return 1;
-}
-
 static int nic_poll(struct fabric_nic *nic, struct fabric_event *events, int max)
 {
-	struct fi_cq_data_entry entries[64];
-	struct fi_cq_err_entry err = {0};
-	ssize_t n = fi_cq_read(nic->cq, entries, max < 64 ? max : 64);
+	int n = events_read(nic->cq, events, max);
 
-	if (n > 0) {
-		for (ssize_t i = 0; i < n; i++)
-			fill_event(&entries[i], &events[i]);
-		return n;
-	}
-	if (n == -FI_EAGAIN)
-		return ++nic->polls % 4096 ? 0 : poll_events(nic, events);
-	if (n == -FI_EAVAIL && fi_cq_readerr(nic->cq, &err, 0) == 1) {
-		events[0] = (struct fabric_event){.op = err.op_context,
-		                                  .error = err.err ? -abs(err.err) : -EIO};
-		return 1;
-	}
-	events[0] = (struct fabric_event){.error = n ? (int)n : -EIO};
-	return 1;
+	if (nic->door_cq && n < max)
+		n += events_read(nic->door_cq, events + n, max - n);
+	return n || ++nic->polls % 4096 ? n : events_read_errors(nic->eq, events);
 }
 
 const struct fabric_ops fabric_libfabric = {
@@ -468,7 +478,9 @@ const struct fabric_ops fabric_libfabric = {
 	.prefers_reads = nic_prefers_reads,
 	.shut_waits = nic_shut_waits,
 	.reopen = nic_reopen,
+	.retire = nic_retire,
 	.renew = nic_renew,
+	.abandon = nic_abandon,
 	.close = nic_close,
 	.address = nic_address,
 	.insert = nic_insert,

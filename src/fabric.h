@@ -108,9 +108,16 @@ struct fabric_ops {
 	bool (*shut_waits)(const struct fabric_nic *);
 	/* After shut: a new endpoint, with a new address and no peers; registrations stay. */
 	int (*reopen)(struct fabric_nic *);
-	/* A new address for what peers start: nothing that they wrote or read by the old one lands
-	 * here, or is read from here, any more. */
+	/* Where shut waits: gives up the address for what peers start, in the background. 0:
+	 * nothing that they write or read by it lands here, or is read from here, any more;
+	 * -EAGAIN: not yet, ask again, and do not shut. Then renew; or shut. NULL: there is nothing
+	 * to wait for. */
+	int (*retire)(struct fabric_nic *);
+	/* A new address for what peers start; the old one is given up as by retire. */
 	int (*renew)(struct fabric_nic *);
+	/* What retire has not ended never ends; the NIC is not used any more, nor closed. NULL:
+	 * there is nothing to do. */
+	void (*abandon)(struct fabric_nic *);
 	void (*close)(struct fabric_nic *);
 	ssize_t (*address)(struct fabric_nic *, void *buf, size_t len);
 	int (*insert)(struct fabric_nic *, const void *address, uint64_t *peer);

@@ -180,18 +180,19 @@ void failover_renew(struct kvr *kvr)
 {
 	int rc;
 
+	kvr->renew_wanted = false;
 	for (unsigned int r = 0; r < kvr->rail_count; r++) {
 		if (!kvr->rails[r].renew_wanted)
 			continue;
-		kvr->rails[r].renew_wanted = false;
 		rc = rail_renew(&kvr->rails[r]);
-		if (rc)
+		kvr->rails[r].renew_wanted = rc == -EAGAIN;
+		kvr->renew_wanted |= rc == -EAGAIN;
+		if (!rc)
+			announce_to_all(kvr, r);
+		else if (rc != -EAGAIN)
 			log_error("rail %s: a new address for peers: %s", kvr->rails[r].name,
 			          kvr_strerror(rc));
-		else
-			announce_to_all(kvr, r);
 	}
-	kvr->renew_wanted = false;
 }
 
 void failover_ask_fences(struct kvr *kvr, struct peer *peer, uint32_t rails)

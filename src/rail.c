@@ -137,6 +137,13 @@ int rail_open(struct rail *rail, const struct fabric_ops *fabric, const struct f
 	return rc;
 }
 
+/* Whether the address for what peers start is given up. */
+static bool retire(struct rail *rail)
+{
+	rail->retires = rail->fabric->retire && rail->fabric->retire(rail->nic) == -EAGAIN;
+	return !rail->retires;
+}
+
 /* Waits a moment for what is in flight; whether it has all ended. */
 static bool drain(struct rail *rail)
 {
@@ -144,7 +151,7 @@ static bool drain(struct rail *rail)
 	struct fabric_event event;
 	struct flight *flight;
 
-	while (rail->pieces_in_flight + rail->sends_in_flight && clock_now() < until) {
+	while (!(retire(rail) && rail_is_idle(rail)) && clock_now() < until) {
 		if (rail->fabric->poll(rail->nic, &event, 1) != 1) {
 			clock_rest(REST_NS);
 			continue;
@@ -210,6 +217,8 @@ void rail_free_left(void)
 void rail_close(struct rail *rail)
 {
 	if (rail->nic && rail->shut_waits && !drain(rail)) {
+		if (rail->fabric->abandon)
+			rail->fabric->abandon(rail->nic);
 		leave_open(rail);
 		return;
 	}
@@ -319,6 +328,8 @@ int rail_renew(struct rail *rail)
 {
 	int rc;
 
+	if (!retire(rail))
+		return -EAGAIN;
 	if ((rc = rail->fabric->renew(rail->nic)) || (rc = learn_address(rail)))
 		return rc;
 	rail->endpoint.epoch++;

@@ -63,6 +63,7 @@ struct rail {
 	uint32_t depth, pieces_in_flight, sends_in_flight;
 	uint32_t condemned;      /* of the pieces in flight */
 	bool renew_wanted;       /* a peer asked for a new epoch */
+	bool retires;            /* the old one is being given up, see fabric_ops.retire */
 	bool shut_waits;         /* see fabric_ops.shut_waits */
 	bool warm, door_is_warm; /* see fabric_ops.warm */
 	/* ns; since when the provider takes no message, and when it last said so; 0: not so */
@@ -98,10 +99,11 @@ static inline bool rail_has_room(const struct rail *rail)
 	       (!rail->pieces_in_flight || rail->bytes_in_flight + rail->piece_max <= rail->window);
 }
 
-/* Nothing is in flight, or was given up by rail_forsake. */
+/* Nothing is in flight, or was given up by rail_forsake; nor is anything being closed. */
 static inline bool rail_is_idle(const struct rail *rail)
 {
-	return !(rail->pieces_in_flight + rail->sends_in_flight) && SLIST_EMPTY(&rail->forsaken);
+	return !(rail->pieces_in_flight + rail->sends_in_flight) && SLIST_EMPTY(&rail->forsaken) &&
+	       !rail->retires;
 }
 
 /* Posts a piece; there was room. The caller fills in whose it is. -EAGAIN: not now. */
@@ -131,7 +133,8 @@ int rail_reset(struct rail *);
 void rail_warm(struct rail *);
 void rail_warm_door(struct rail *); /* likewise, the first that writes or reads here */
 
-/* A new address for what peers start, see fabric_ops.renew. */
+/* A new address for what peers start, see fabric_ops.renew. -EAGAIN: the old one is still being
+ * given up, call again. */
 int rail_renew(struct rail *);
 
 /* Sends a message to the peer at fabric address `to`; the caller fills in where that is. -EAGAIN:

@@ -25,7 +25,7 @@ including()
 	grep -rlE --include='*.[ch]' "$pattern" "$@" || true
 }
 
-seam='src/(fabric|fabric_memory|offers)\.c|tests/test_fabric_memory\.c'
+seam='src/(fabric(_[a-z]+)?|offers)\.c|tests/test_fabric_memory\.c'
 fail "include rdma/fi_*.h or rdma/fabric.h, and are not of the seam" \
 	"$(including 'rdma/(fi_|fabric\.h)' include src apps tests | grep -vxE "$seam")"
 fail "include MPI, and are not src/bootstrap_mpi.c" \

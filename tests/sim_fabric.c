@@ -32,6 +32,7 @@ void sim_fabric_open(struct dice *dice)
 	double ns_per_byte = world_span(dice, 100, 10000) / 1000.0;
 
 	memset(&sim, 0, sizeof(sim));
+	sim.dice = world_dice(5);
 	sim.virtual_addresses = dice_chance(dice, 60);
 	sim.queue = dice_chance(dice, 70) ? 1024 : 4 + dice_roll(dice, 60);
 	for_each_nic(nic)
@@ -154,6 +155,11 @@ static void sim_shut(struct fabric_nic *nic)
 	if (sim.stays && nic->sends)
 		world_violation("rail %u.%u is shut with %u operations in flight: it would wait",
 		                nic->rank, nic->index, nic->sends);
+	if (nic->door_closes_at && !nic->door_closed)
+		world_violation("rail %u.%u is shut while its door is being closed", nic->rank,
+		                nic->index);
+	nic->door_closed = false;
+	nic->door_closes_at = 0;
 	nic->is_open = false;
 	travel_shut(nic);
 	nic->cq_count = nic->receive_count = 0;
@@ -170,8 +176,29 @@ static int sim_reopen(struct fabric_nic *nic)
 	return 0;
 }
 
+/* Until the device has completed what the door itself has sent, or has given it up. */
+static int sim_retire(struct fabric_nic *nic)
+{
+	int64_t takes;
+
+	if (!sim.stays || nic->door_closed)
+		return 0;
+	if (!nic->door_closes_at) {
+		takes = dice_chance(&sim.dice, 95) ? world_span(&sim.dice, 10 * US, 5 * MS)
+		                                   : world_span(&sim.dice, S, 8 * S);
+		nic->door_closes_at = world.now + takes;
+	}
+	nic->door_closed = world.now >= nic->door_closes_at;
+	return nic->door_closed ? 0 : -EAGAIN;
+}
+
 static int sim_renew(struct fabric_nic *nic)
 {
+	if (sim.stays && !nic->door_closed)
+		world_violation("rail %u.%u has a new door while the old one is open", nic->rank,
+		                nic->index);
+	nic->door_closed = false;
+	nic->door_closes_at = 0;
 	nic->door++;
 	world_trace("rail %u.%u has a new door", nic->rank, nic->index);
 	return 0;
@@ -460,6 +487,7 @@ const struct fabric_ops sim_fabric_ops = {
 	.shut = sim_shut,
 	.shut_waits = sim_shut_waits,
 	.reopen = sim_reopen,
+	.retire = sim_retire,
 	.renew = sim_renew,
 	.close = sim_close,
 	.address = sim_address,

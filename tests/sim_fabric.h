@@ -95,8 +95,10 @@ struct fabric_nic {
 
 	/* Its endpoint. */
 	bool is_open;
-	uint32_t life; /* told apart from endpoints before it */
-	uint32_t door; /* by which peers write and read */
+	uint32_t life;          /* told apart from endpoints before it */
+	uint32_t door;          /* by which peers write and read */
+	int64_t door_closes_at; /* ns; 0: it is not to be closed */
+	bool door_closed;
 	uint32_t sends, sends_max;
 	struct fabric_event *cq;
 	size_t cq_first, cq_count, cq_room;
@@ -115,6 +117,7 @@ struct sim_fabric {
 	                         */
 	bool stays;             /* no endpoint can be shut while anything is in flight */
 	unsigned int queue;     /* operations in flight per NIC */
+	struct dice dice;       /* how long doors take to be closed */
 	unsigned int opening;   /* the rank whose NICs list offers */
 	unsigned int rails[SIM_RANKS];
 	struct fabric_nic nic[SIM_RANKS][SIM_RAILS];

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: MIT
+ * Endpoints that are closed in the background. */
+#include "fabric_retire.h"
+#include "clock.h"
+#include <pthread.h>
+#include <rdma/fabric.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SPINS (100 * 1000 * 1000) /* ns; else it takes a few milliseconds */
+
+struct retiring {
+	pthread_t thread;
+	int64_t since; /* ns; 0: it has only what nobody else wants of the cores */
+	struct fid *fids[RETIRE_FIDS];
+	_Atomic bool ended;
+};
+
+static void *close_all(void *arg)
+{
+	struct retiring *retiring = arg;
+
+	pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, NULL);
+	for (int i = 0; i < RETIRE_FIDS; i++)
+		if (retiring->fids[i])
+			fi_close(retiring->fids[i]);
+	/* Pairs with retire_has_ended: all has been done when this is seen. */
+	atomic_store_explicit(&retiring->ended, true, memory_order_release);
+	return NULL;
+}
+
+struct retiring *retire_start(struct fid *const fids[RETIRE_FIDS])
+{
+	struct retiring *retiring = calloc(1, sizeof(*retiring));
+
+	if (!retiring)
+		return NULL;
+	memcpy(retiring->fids, fids, sizeof(retiring->fids));
+	retiring->since = clock_now();
+	if (pthread_create(&retiring->thread, NULL, close_all, retiring)) {
+		free(retiring);
+		return NULL;
+	}
+	return retiring;
+}
+
+static void step_back(struct retiring *retiring)
+{
+	if (!retiring->since || clock_now() - retiring->since < SPINS)
+		return;
+	retiring->since = 0;
+	pthread_setschedparam(retiring->thread, SCHED_IDLE, &(struct sched_param){0});
+}
+
+bool retire_has_ended(struct retiring **retiring)
+{
+	if (!atomic_load_explicit(&(*retiring)->ended, memory_order_acquire)) {
+		step_back(*retiring);
+		return false;
+	}
+	pthread_join((*retiring)->thread, NULL);
+	free(*retiring);
+	*retiring = NULL;
+	return true;
+}
+
+void retire_abandon(struct retiring *retiring)
+{
+	pthread_cancel(retiring->thread);
+	pthread_join(retiring->thread, NULL);
+	free(retiring);
+}
