@@ -205,6 +205,8 @@ static void destroy_context(struct kvr *kvr)
 		if (kvr->peers[i])
 			peer_free(kvr, kvr->peers[i]);
 	for (unsigned int r = 0; r < kvr->rail_count; r++)
+		rail_begin_close(&kvr->rails[r]);
+	for (unsigned int r = 0; r < kvr->rail_count; r++)
 		rail_close(&kvr->rails[r]);
 	while ((note = TAILQ_FIRST(&kvr->spare_notes))) {
 		TAILQ_REMOVE(&kvr->spare_notes, note, link);

@@ -10,10 +10,11 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#define SENDS    32 /* control messages in flight */
-#define RECEIVES 32 /* control messages a burst may bring before we poll */
-#define DRAIN_NS (200 * 1000 * 1000)
-#define REST_NS  (20 * 1000) /* while there is nothing to read */
+#define SENDS     32 /* control messages in flight */
+#define RECEIVES  32 /* control messages a burst may bring before we poll */
+#define DRAIN_NS  (200 * 1000 * 1000)
+#define RETIRE_NS (3000 * INT64_C(1000000))
+#define REST_NS   (20 * 1000) /* while there is nothing to read */
 
 /* ns, of rail_measure() */
 #define METER_STEP 20e6
@@ -144,14 +145,24 @@ static bool retire(struct rail *rail)
 	return !rail->retires;
 }
 
+/* Whether it is worth a wait: a piece's last bytes, or a door that a busy machine is slow to close.
+ */
+static bool may_end(const struct rail *rail, int64_t since)
+{
+	uint32_t in_flight = rail->pieces_in_flight + rail->sends_in_flight;
+
+	return (in_flight || rail->retires) &&
+	       clock_now() - since < (in_flight ? DRAIN_NS : RETIRE_NS);
+}
+
 /* Waits a moment for what is in flight; whether it has all ended. */
 static bool drain(struct rail *rail)
 {
-	int64_t until = clock_now() + DRAIN_NS;
+	int64_t since = clock_now();
 	struct fabric_event event;
 	struct flight *flight;
 
-	while (!(retire(rail) && rail_is_idle(rail)) && clock_now() < until) {
+	while (retire(rail), may_end(rail, since)) {
 		if (rail->fabric->poll(rail->nic, &event, 1) != 1) {
 			clock_rest(REST_NS);
 			continue;
@@ -212,6 +223,12 @@ void rail_free_left(void)
 		free_buffers(&left->rail);
 		free(left);
 	}
+}
+
+void rail_begin_close(struct rail *rail)
+{
+	if (rail->nic && rail->shut_waits)
+		retire(rail);
 }
 
 void rail_close(struct rail *rail)

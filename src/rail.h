@@ -84,6 +84,9 @@ int rail_open(struct rail *, const struct fabric_ops *, const struct fabric_offe
               const struct config *, char why[FABRIC_WHY]);
 void rail_close(struct rail *); /* also of a half-open or zeroed one */
 
+/* Begins what rail_close waits for: all rails' at once. */
+void rail_begin_close(struct rail *);
+
 /* Frees the buffers of those that rail_close had to leave open, as their devices did not end all:
  * for simulations, whose devices are gone. */
 void rail_free_left(void);
