@@ -32,6 +32,16 @@ void alloc_note_other(void)
 	posting = false;
 }
 
+uint64_t alloc_mark(void)
+{
+	return since_post;
+}
+
+void alloc_forget(uint64_t mark)
+{
+	since_post = mark;
+}
+
 uint64_t alloc_between_posts(void)
 {
 	uint64_t n = between;

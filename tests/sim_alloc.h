@@ -10,6 +10,11 @@ void alloc_begin_post(void); /* a piece is posted: what the fabric allocates doe
 void alloc_end_post(void);
 void alloc_note_other(void); /* the engine does something else */
 
+/* Between two pieces the fabric does something else: what it allocates from the mark on does not
+ * count. */
+uint64_t alloc_mark(void);
+void alloc_forget(uint64_t mark);
+
 /* So far, since it was last asked. */
 uint64_t alloc_between_posts(void);
 

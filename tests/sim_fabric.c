@@ -358,6 +358,7 @@ static bool is_inside(const struct fabric_mr *mr, const uint8_t *at, uint64_t le
 static int sim_greet(struct fabric_nic *nic, uint64_t peer, struct fabric_op *user)
 {
 	struct sim_op *op;
+	uint64_t mark = alloc_mark();
 	int rc = refuse(nic, peer);
 
 	if (rc)
@@ -367,6 +368,7 @@ static int sim_greet(struct fabric_nic *nic, uint64_t peer, struct fabric_op *us
 	op->to_life = nic->av[peer].life;
 	op->to_door = nic->av[peer].door;
 	travel_start(op);
+	alloc_forget(mark);
 	return 0;
 }
 
