@@ -186,6 +186,7 @@ static void send_pongs(struct kvr *kvr, struct peer *peer)
 			continue;
 		message.a = i;
 		message.b = peer->there[i].pinged;
+		message.number = peer->there[i].ping;
 		if (way_send(kvr, peer, message.b, &message) == -EAGAIN)
 			return;
 		peer->pongs &= ~(1u << i);
@@ -213,6 +214,7 @@ static void ping(struct kvr *kvr, struct peer *peer, unsigned int r)
 {
 	const struct wire_endpoint *end = &kvr->rails[r].endpoint;
 	struct wire_message message = {.type = WIRE_PING,
+	                               .number = ++peer->path[r].pings,
 	                               .a = r,
 	                               .b = peer->path[r].there,
 	                               .c = end->epoch,
@@ -309,12 +311,13 @@ static void on_ping(struct kvr *kvr, struct peer *peer, const struct wire_messag
 	                                        .body = message->body,
 	                                        .body_len = message->body_len});
 	peer->there[message->a].pinged = message->b;
+	peer->there[message->a].ping = message->number;
 	peer->pongs |= 1u << message->a;
 	peer_activate(kvr, peer);
 }
 
 /* Of the path that the question went by: the answer may come by another, which may be no good for
- * what goes out. */
+ * what goes out. A busy peer may answer long after, when what failed since is held back there. */
 static void on_pong(struct kvr *kvr, struct peer *peer, const struct wire_message *message)
 {
 	struct path *path;
@@ -322,7 +325,7 @@ static void on_pong(struct kvr *kvr, struct peer *peer, const struct wire_messag
 	if (message->a >= kvr->rail_count)
 		return;
 	path = &peer->path[message->a];
-	if (path->there != message->b)
+	if (path->there != message->b || (int32_t)(message->number - path->stale) <= 0)
 		return;
 	path->held &= ~(1u << path->there);
 	failover_on_sign(kvr, peer, message->a);
@@ -368,6 +371,7 @@ void control_on_sent(struct kvr *kvr, const struct flight *flight, unsigned int 
 	}
 	if (kvr->rails[r].shut_waits) {
 		path->held |= 1u << flight->there;
+		path->stale = path->pings;
 		if (flight->turn == path->turns && !peer->bye_received) /* or it is just gone */
 			failover_on_refusal(kvr, peer, r, error);
 	}

@@ -49,6 +49,8 @@ struct path {
 	uint32_t tries;   /* while out of use: with other ones of its rails */
 	uint32_t turns;   /* to other ones of its rails */
 	uint32_t held;    /* of its rails, as bits: to these a message failed, see reset.h */
+	uint32_t pings;   /* numbers of the PINGs that went by it: of the last one, and ... */
+	uint32_t stale;   /* ... of the last that went before such a failure was seen */
 	bool doubted;     /* messages have gone since the last turn, or the last that got through */
 	/* Messages in flight; those of them that have gone since the last turn. */
 	uint32_t sends, fresh_sends;
@@ -61,7 +63,8 @@ struct path {
 struct remote_rail {
 	struct wire_endpoint endpoint;
 	uint32_t fence_asked; /* the epoch that we asked for */
-	uint32_t pinged;      /* our rail, by the last PING from there */
+	uint32_t pinged;      /* our rail, by the last PING from there, whose number is: */
+	uint32_t ping;
 };
 
 /* What a set of our rails can do for the peer. */

@@ -8,7 +8,7 @@
 #include "fabric.h"
 #include <kvrail.h>
 
-#define WIRE_VERSION     5    /* raise with any change to a format or to the protocol */
+#define WIRE_VERSION     6    /* raise with any change to a format or to the protocol */
 #define WIRE_MESSAGE_MAX 4096 /* a control message with its body */
 #define WIRE_HEADER      56   /* of it, before the body */
 
@@ -58,10 +58,10 @@ enum wire_type {
 	WIRE_STOP,   /* a: batch that is to end early */
 	WIRE_PULLED, /* a: batch, c: 0 or errno. It is all visible, or has ended */
 	WIRE_BYE,    /* I am done with you: nothing of mine will come any more */
-	/* These have no number, and are not sent again. */
+	/* These have no number of the channel's, and are not sent again. */
 	WIRE_ACK,  /* only what every message's head says */
 	WIRE_PING, /* from rail a, of epoch c and this address, to the receiver's rail b ... */
-	WIRE_PONG, /* ... got there; over any rail */
+	WIRE_PONG, /* ... got there; over any rail, with that PING's own number */
 };
 
 #define WIRE_LAST WIRE_PONG

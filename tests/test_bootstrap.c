@@ -2,6 +2,7 @@
  * Opening: with made-up bootstraps, with ranks that fail, with ranks of other versions. Nobody
  * hangs, and everybody is told who it was. */
 #include "ranks.h"
+#include "wire.h"
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -161,11 +162,12 @@ static int tampered(void *arg, const void *mine, void *all, size_t len)
 
 static int tampered_ranks(const struct kvr_bootstrap *b, void *arg)
 {
-	static const struct {
+	char next[64];
+	const struct {
 		int byte, rc;
 		const char *says;
 	} cases[] = {
-		{4, -EPROTO, "rank 1 runs kvrail protocol 6"},
+		{4, -EPROTO, next},
 		{0, -EBADMSG, "rank 1 arrived damaged"},
 		{8, -EBADMSG, "rank 1 arrived damaged"},
 		{30, -EBADMSG, "rank 1 arrived damaged"},
@@ -173,6 +175,7 @@ static int tampered_ranks(const struct kvr_bootstrap *b, void *arg)
 	struct kvr *kvr;
 
 	(void)arg;
+	snprintf(next, sizeof(next), "rank 1 runs kvrail protocol %d", WIRE_VERSION + 1);
 	kvr_set_log(keep_error, NULL);
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		struct tamper t = {.real = b, .byte = cases[i].byte, .add = 1};
