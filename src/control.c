@@ -247,10 +247,13 @@ void control_ask_all(struct kvr *kvr, struct peer *peer)
 void control_try(struct kvr *kvr, struct peer *peer, unsigned int r)
 {
 	struct path *path = &peer->path[r];
-	uint32_t home = path->home, other = home + path->tries / 2;
+	uint32_t home = path->home, others = peer->rails - 1, step = 0;
 
 	/* Its usual one and the others in turn. */
-	peer_turn(path, path->tries++ % 2 ? other % peer->rails : home);
+	if (path->tries % 2 && others)
+		step = 1 + path->tries / 2 % others;
+	path->tries++;
+	peer_turn(path, (home + step) % peer->rails);
 	if (peer->state == PEER_UP)
 		ping(kvr, peer, r);
 }
