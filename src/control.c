@@ -364,12 +364,13 @@ void control_on_sent(struct kvr *kvr, const struct flight *flight, unsigned int 
 	peer->sends_in_flight--;
 	if (!error) {
 		path->errors = path->missed = 0;
-		if (flight->turn == path->turns) {
+		/* Where it is held back that says nothing. */
+		if (path->held >> flight->there & 1) {
+			reset_on_held(kvr, &kvr->rails[r]);
+		} else if (flight->turn == path->turns) {
 			path->doubted = false;
 			peer->doubt_at = 0;
 		}
-		if (path->held >> flight->there & 1)
-			reset_on_held(kvr, &kvr->rails[r]);
 		return;
 	}
 	if (kvr->rails[r].shut_waits) {
