@@ -55,6 +55,20 @@ static void promises_hold_on_efa(void **state)
 	hold(EFA_SEEDS, run_efa);
 }
 
+static void repeat(const char *list, const uint64_t *seeds, size_t n)
+{
+	const char *wrong;
+	uint32_t mask;
+
+	assert_true(faults_parse(list, &mask));
+	for (size_t i = 0; i < n; i++) {
+		wrong = sim_run(seeds[i], mask, false, &sum);
+		if (wrong)
+			fail_msg("kvrail-sim --faults %s --seed %llu: %s", list,
+			         (unsigned long long)seeds[i], wrong);
+	}
+}
+
 /* Each of them took a peer for dead, or hung, though both sides had a sound rail. */
 static void a_rail_is_enough(void **state)
 {
@@ -63,15 +77,21 @@ static void a_rail_is_enough(void **state)
 		443297, 467773, 506686, 515789, 544215, 552970, 580571, 600627,
 		733232, 758836, 798596, 801659, 875730, 984192, 994904, 995856,
 	};
-	const char *wrong;
 
 	(void)state;
-	for (size_t i = 0; i < sizeof(seeds) / sizeof(seeds[0]); i++) {
-		wrong = sim_run(seeds[i], FAULT_ALL | FAULT_FAILOVER, false, &sum);
-		if (wrong)
-			fail_msg("kvrail-sim --faults all,failover --seed %llu: %s",
-			         (unsigned long long)seeds[i], wrong);
-	}
+	repeat("all,failover", seeds, sizeof(seeds) / sizeof(seeds[0]));
+}
+
+/* Likewise, where what follows a failed message is held back; or what the engine allocated was not
+ * counted right. */
+static void a_rail_of_efa_is_enough(void **state)
+{
+	static const uint64_t survived[] = {700952, 741881, 743673};
+	static const uint64_t all[] = {731336};
+
+	(void)state;
+	repeat("survived,efa", survived, sizeof(survived) / sizeof(survived[0]));
+	repeat("all,failover,efa", all, sizeof(all) / sizeof(all[0]));
 }
 
 static void a_seed_repeats(void **state)
@@ -133,8 +153,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(landings_are_looked_up), cmocka_unit_test(a_seed_repeats),
-		cmocka_unit_test(a_rail_is_enough),       cmocka_unit_test(promises_hold),
-		cmocka_unit_test(promises_hold_on_efa),
+		cmocka_unit_test(a_rail_is_enough),       cmocka_unit_test(a_rail_of_efa_is_enough),
+		cmocka_unit_test(promises_hold),          cmocka_unit_test(promises_hold_on_efa),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
