@@ -142,6 +142,18 @@ static bool holds_back(const struct kvr *kvr, const struct rail *rail)
 	return false;
 }
 
+/* One at a time: while a rail drains nothing is said by it, and peers are to hear of its address
+ * before the next one goes. */
+static bool may_drain(const struct kvr *kvr, const struct rail *rail)
+{
+	const struct rail *other, *end = kvr->rails + kvr->rail_count;
+
+	for (other = kvr->rails; other < end; other++)
+		if ((other != rail && other->drain_at) || is_news(kvr, other))
+			return false;
+	return true;
+}
+
 static void hold_on(struct rail *rail, int64_t held_at)
 {
 	rail->held_at = held_at;
@@ -156,6 +168,8 @@ bool reset_is_held(const struct kvr *kvr, struct rail *rail)
 		hold_on(rail, 0);
 		return false;
 	}
+	if (!rail->drain_at && !may_drain(kvr, rail))
+		return false;
 	reset_soon(kvr, rail);
 	if (kvr->now - rail->drain_at > HELD_DRAIN) {
 		hold_on(rail, kvr->now + HELD_PAUSE);
