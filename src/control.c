@@ -210,7 +210,7 @@ bool control_is_idle(const struct kvr *kvr, const struct peer *peer)
 
 /* With the rail's address: RAIL may be stuck behind messages that the peer has got and cannot
  * acknowledge, as it knows none of our rails by the address of today. */
-static void ping(struct kvr *kvr, struct peer *peer, unsigned int r)
+void control_ping(struct kvr *kvr, struct peer *peer, unsigned int r)
 {
 	const struct wire_endpoint *end = &kvr->rails[r].endpoint;
 	struct wire_message message = {.type = WIRE_PING,
@@ -234,14 +234,14 @@ static void ask(struct kvr *kvr, struct peer *peer)
 		peer->ping_rail = (peer->ping_rail + 1) % kvr->rail_count;
 	while (!way_may_ask(kvr, peer, peer->ping_rail));
 	if (peer->index_there != PEER_NOBODY)
-		ping(kvr, peer, peer->ping_rail);
+		control_ping(kvr, peer, peer->ping_rail);
 }
 
 void control_ask_all(struct kvr *kvr, struct peer *peer)
 {
 	for (unsigned int r = 0; r < kvr->rail_count && peer->state == PEER_UP; r++)
 		if (way_may_ask(kvr, peer, r))
-			ping(kvr, peer, r);
+			control_ping(kvr, peer, r);
 }
 
 void control_try(struct kvr *kvr, struct peer *peer, unsigned int r)
@@ -255,7 +255,7 @@ void control_try(struct kvr *kvr, struct peer *peer, unsigned int r)
 	path->tries++;
 	peer_turn(path, (home + step) % peer->rails);
 	if (peer->state == PEER_UP)
-		ping(kvr, peer, r);
+		control_ping(kvr, peer, r);
 }
 
 static int check_alive(struct kvr *kvr, struct peer *peer, bool wanted)

@@ -21,8 +21,9 @@ int control_note_copy(struct kvr *, struct peer *, const struct wire_message *);
 /* Takes back what was noted with this type and `a`, and has not gone. */
 void control_unsay(struct kvr *, struct peer *, const struct wire_message *);
 
-/* Pings the peer over all rails; over one that is out of use, and perhaps to another of its rails.
- */
+/* Pings the peer over one rail; over all; over one that is out of use, and perhaps to another of
+ * its rails. */
+void control_ping(struct kvr *, struct peer *, unsigned int r);
 void control_ask_all(struct kvr *, struct peer *);
 void control_try(struct kvr *, struct peer *, unsigned int r);
 

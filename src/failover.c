@@ -306,6 +306,17 @@ static void greet_strangers(struct kvr *kvr)
 			peer_connect(kvr, kvr->peers[i]);
 }
 
+/* By itself, where nothing was stuck in the old one: all other paths may be worse, and a peer that
+ * has not heard of it when it resets the last endpoint that we know of is lost. */
+static void introduce_new(struct kvr *kvr, struct peer *peer, const struct rail *rail, int error)
+{
+	bool was_known = peer->path[rail->index].address != PEER_NOT_INSERTED;
+
+	way_on_reset(peer, rail->index);
+	if (was_known && rail->shut_waits && peer->state == PEER_UP && !error)
+		control_ping(kvr, peer, rail->index);
+}
+
 /* The endpoint with all that is stuck in it is given up. What it was to write may have landed until
  * now, and nothing lands of what it was to read; nor is anything sent to the dead. */
 static void reset(struct kvr *kvr, struct rail *rail)
@@ -319,7 +330,7 @@ static void reset(struct kvr *kvr, struct rail *rail)
 	rail->reset_at = kvr->now;
 	for (uint32_t i = 0; i < kvr->peer_count; i++)
 		if (kvr->peers[i] && kvr->peers[i]->path)
-			way_on_reset(kvr->peers[i], r);
+			introduce_new(kvr, kvr->peers[i], rail, rc);
 	for (f = rail->flights; f < end; f++) {
 		if (f->transfer && !f->ended)
 			way_on_stuck(f->transfer->peer, r, f->there);
