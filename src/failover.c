@@ -325,7 +325,7 @@ static void reset(struct kvr *kvr, struct rail *rail)
 	struct flight *f, *end = rail->flights + rail_flights(rail);
 	int rc = rail_reset(rail);
 
-	rail->drain_at = rail->held_at = 0;
+	rail->drain_at = rail->held_at = rail->rest_at = 0;
 	rail->stats.resets++;
 	rail->reset_at = kvr->now;
 	for (uint32_t i = 0; i < kvr->peer_count; i++)

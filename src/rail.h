@@ -72,6 +72,7 @@ struct rail {
 	int64_t drain_at; /* ns; takes no more, and is to be reset from then on; 0: not so */
 	int64_t stuck_at; /* ns; since when, or a bit later, only condemned ones are; 0: not so */
 	int64_t held_at;  /* ns; when a message went to where others are held back; 0: none did */
+	int64_t rest_at; /* ns; drained for that, and idle: since then, or a bit later; 0: not so */
 	uint64_t window, piece_max, bytes_in_flight;
 	_Atomic uint32_t paths_out; /* peers for which it is out of use */
 	struct kvr_stats stats;

@@ -154,10 +154,21 @@ static bool may_drain(const struct kvr *kvr, const struct rail *rail)
 	return true;
 }
 
+/* Nothing is in flight since a moment of its own: what was may have been in the hands of a NIC that
+ * is silent, which lets go of what comes from many rails, and ranks, at once. */
+static bool is_at_rest(const struct kvr *kvr, struct rail *rail)
+{
+	if (!rail_is_idle(rail))
+		rail->rest_at = 0;
+	else if (!rail->rest_at)
+		rail->rest_at = own_moment(kvr, rail);
+	return rail->rest_at && kvr->now >= rail->rest_at;
+}
+
 static void hold_on(struct rail *rail, int64_t held_at)
 {
 	rail->held_at = held_at;
-	rail->drain_at = 0;
+	rail->drain_at = rail->rest_at = 0;
 }
 
 bool reset_is_held(const struct kvr *kvr, struct rail *rail)
@@ -170,10 +181,11 @@ bool reset_is_held(const struct kvr *kvr, struct rail *rail)
 	}
 	if (!rail->drain_at && !may_drain(kvr, rail))
 		return false;
-	reset_soon(kvr, rail);
-	if (kvr->now - rail->drain_at > HELD_DRAIN) {
+	if (!rail->drain_at)
+		rail->drain_at = kvr->now;
+	if (is_at_rest(kvr, rail))
+		return true;
+	if (!rail->rest_at && kvr->now - rail->drain_at > HELD_DRAIN)
 		hold_on(rail, kvr->now + HELD_PAUSE);
-		return false;
-	}
-	return kvr->now >= rail->drain_at && rail_is_idle(rail) && may_reset(kvr, rail);
+	return false;
 }
