@@ -224,7 +224,19 @@ void control_ping(struct kvr *kvr, struct peer *peer, unsigned int r)
 	way_send_on(kvr, peer, r, &message);
 }
 
-/* Asks a silent peer over the next rail; its HELLO is a question in itself. */
+/* Its HELLO is a question in itself. Once that goes at its slowest, it goes by each rail in turn as
+ * a PING would: as paths turn at about the same pace, many ways would else never be tried. */
+static void greet_again(struct kvr *kvr, struct peer *peer, unsigned int r)
+{
+	struct note *note = TAILQ_FIRST(&peer->unacknowledged);
+
+	while (note && note->message.type != WIRE_HELLO)
+		note = TAILQ_NEXT(note, link);
+	if (note && note->tries > RESEND_DOUBLES)
+		way_send_on(kvr, peer, r, &note->message);
+}
+
+/* Asks a silent peer over the next rail. */
 static void ask(struct kvr *kvr, struct peer *peer)
 {
 	if (kvr->now < peer->ping_at || kvr->now - peer->heard_at < PING_INTERVAL)
@@ -235,6 +247,8 @@ static void ask(struct kvr *kvr, struct peer *peer)
 	while (!way_may_ask(kvr, peer, peer->ping_rail));
 	if (peer->index_there != PEER_NOBODY)
 		control_ping(kvr, peer, peer->ping_rail);
+	else
+		greet_again(kvr, peer, peer->ping_rail);
 }
 
 void control_ask_all(struct kvr *kvr, struct peer *peer)

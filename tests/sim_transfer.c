@@ -87,7 +87,7 @@ static void a_rail_is_enough(void **state)
 static void a_rail_of_efa_is_enough(void **state)
 {
 	static const uint64_t survived[] = {700952, 741881, 743673};
-	static const uint64_t all[] = {731336, 760995, 859668, 896293};
+	static const uint64_t all[] = {731336, 760995, 859668, 896293, 1022203, 1082681};
 
 	(void)state;
 	repeat("survived,efa", survived, sizeof(survived) / sizeof(survived[0]));
