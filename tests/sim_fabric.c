@@ -257,77 +257,6 @@ static void sim_remove(struct fabric_nic *nic, uint64_t peer)
 		world_violation("an address is removed that was not inserted");
 }
 
-static const struct fabric_mr *find_key(const struct fabric_nic *nic, uint64_t key)
-{
-	const struct fabric_mr *mr = nic->mrs;
-
-	while (mr && mr->key != key)
-		mr = mr->next;
-	return mr;
-}
-
-/* The same for all NICs of a rank, and nothing that differs from run to run. */
-static uint64_t base_of(const struct fabric_nic *nic, const uint8_t *addr)
-{
-	const struct fabric_nic *other;
-	const struct fabric_mr *mr;
-
-	for (unsigned int i = 0; i < SIM_RAILS; i++) {
-		other = &sim.nic[nic->rank][i];
-		for (mr = other->mrs; mr; mr = mr->next)
-			if (addr >= mr->addr && addr < mr->addr + mr->len)
-				return mr->base + (addr - mr->addr);
-	}
-	sim.last_base += 1ull << 32;
-	return sim.last_base;
-}
-
-static int sim_reg(struct fabric_nic *nic, const struct fabric_memory *memory, uint64_t key,
-                   struct fabric_mr **out)
-{
-	struct fabric_mr *mr = calloc(1, sizeof(*mr));
-
-	if (!mr)
-		return -ENOMEM;
-	*mr = (struct fabric_mr){.nic = nic, .addr = memory->addr, .len = memory->len, .key = key};
-	if (sim.virtual_addresses) {
-		sim.last_key += 1 + dice_roll(&world.dice, 1000);
-		mr->key = sim.last_key;
-		mr->base = base_of(nic, memory->addr);
-	}
-	if (find_key(nic, mr->key)) {
-		world_violation("key %llu is registered twice on rail %u.%u",
-		                (unsigned long long)mr->key, nic->rank, nic->index);
-		free(mr);
-		return -EINVAL;
-	}
-	mr->next = nic->mrs;
-	nic->mrs = mr;
-	*out = mr;
-	return 0;
-}
-
-static int sim_dereg(struct fabric_mr *mr)
-{
-	struct fabric_mr **at = &mr->nic->mrs;
-
-	while (*at != mr)
-		at = &(*at)->next;
-	*at = mr->next;
-	free(mr);
-	return 0;
-}
-
-static uint64_t sim_key(const struct fabric_mr *mr)
-{
-	return mr->key;
-}
-
-static uint64_t sim_base(const struct fabric_nic *nic, const void *addr)
-{
-	return sim.virtual_addresses ? base_of(nic, addr) : 0;
-}
-
 static int refuse(struct fabric_nic *nic, uint64_t peer)
 {
 	if (!nic->is_open || peer >= nic->av_count) {
@@ -495,10 +424,10 @@ const struct fabric_ops sim_fabric_ops = {
 	.address = sim_address,
 	.insert = sim_insert,
 	.remove = sim_remove,
-	.reg = sim_reg,
-	.dereg = sim_dereg,
-	.key = sim_key,
-	.base = sim_base,
+	.reg = registry_reg,
+	.dereg = registry_dereg,
+	.key = registry_key,
+	.base = registry_base,
 	.write = sim_write,
 	.read = sim_read,
 	.greet = sim_greet,

@@ -146,6 +146,13 @@ void nic_push(struct fabric_nic *, const struct fabric_event *);
  * context asks for from now on fails at once, so that it can be closed. */
 void sim_kill(unsigned int rank);
 
+/* sim_registry.c: a NIC's registrations, as fabric_ops has them. */
+int registry_reg(struct fabric_nic *, const struct fabric_memory *, uint64_t key,
+                 struct fabric_mr **out);
+int registry_dereg(struct fabric_mr *);
+uint64_t registry_key(const struct fabric_mr *);
+uint64_t registry_base(const struct fabric_nic *, const void *addr);
+
 /* sim_travel.c: an operation on its way. */
 struct sim_op *travel_new(struct fabric_nic *, enum sim_kind, struct fabric_op *);
 void travel_start(struct sim_op *);

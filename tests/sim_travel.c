@@ -438,14 +438,13 @@ static void send_parts(struct sim_op *op, int64_t time)
 
 void travel_start(struct sim_op *op)
 {
+	static const char *const kinds[] = {
+		[SIM_SEND] = "message", [SIM_READ] = "read", [SIM_WRITE] = "write"};
 	int64_t time;
 
 	world_trace("rail %u.%u to %u.%u: %s of %llu bytes%s%s", op->from->rank, op->from->index,
-	            op->to->rank, op->to->index,
-	            op->kind == SIM_SEND   ? "message"
-	            : op->kind == SIM_READ ? "read"
-	                                   : "write",
-	            (unsigned long long)op->len, op->from->dead ? ", of a dead host" : "",
+	            op->to->rank, op->to->index, kinds[op->kind], (unsigned long long)op->len,
+	            op->from->dead ? ", of a dead host" : "",
 	            op->to_life != op->to->life ? ", to an address of before" : "");
 	if (op->from->dead) {
 		op->dropped = true;
