@@ -2,6 +2,7 @@
  * The seam, filled with libfabric. Only offers.c and fabric_*.c know it besides. */
 #include "fabric.h"
 #include "efa.h"
+#include "fabric_endpoint.h"
 #include "fabric_events.h"
 #include "fabric_memory.h"
 #include "fabric_retire.h"
@@ -81,14 +82,23 @@ static void close_fid(struct fid *fid)
 		fi_close(fid);
 }
 
-static void close_door(struct fabric_nic *nic)
+/* In the order in which they are to be closed; NULL is none. */
+static void take_door(struct fabric_nic *nic, struct fid *out[RETIRE_FIDS])
 {
-	close_fid(nic->door ? &nic->door->fid : NULL);
-	close_fid(nic->door_cq ? &nic->door_cq->fid : NULL);
-	close_fid(nic->door_av ? &nic->door_av->fid : NULL);
+	out[0] = nic->door ? &nic->door->fid : NULL;
+	out[1] = nic->door_cq ? &nic->door_cq->fid : NULL;
+	out[2] = nic->door_av ? &nic->door_av->fid : NULL;
 	nic->door = NULL;
 	nic->door_cq = NULL;
 	nic->door_av = NULL;
+}
+
+static void close_door(struct fabric_nic *nic)
+{
+	struct fid *fids[RETIRE_FIDS];
+
+	take_door(nic, fids);
+	retire_at_once(fids);
 }
 
 static void nic_shut(struct fabric_nic *nic)
@@ -177,46 +187,21 @@ static int open_porch(struct fabric_nic *nic, const char *name, char why[FABRIC_
 	return rc ? fail(why, "fi_mr_regattr", name, rc) : 0;
 }
 
-static int open_cq(struct fabric_nic *nic, struct fid_cq **out, const char **call)
-{
-	struct fi_cq_attr attr = {
-		.size = nic->cq_size, .format = FI_CQ_FORMAT_DATA, .wait_obj = FI_WAIT_NONE};
-
-	*call = "fi_cq_open";
-	return fi_cq_open(nic->domain, &attr, out, NULL);
-}
-
-/* One endpoint per address vector: efa's 1.17. */
-static int open_one(struct fabric_nic *nic, struct fid_av **av, struct fid_cq *cq,
+/* Without an event queue efa ends the process on some errors; others need none. */
+static int open_one(struct fabric_nic *nic, struct fid_cq *cq, struct fid_av **av,
                     struct fid_ep **ep, const char **call)
 {
-	struct fi_av_attr attr = {.type = FI_AV_TABLE};
-	int rc;
-
-	*call = "fi_av_open";
-	if ((rc = fi_av_open(nic->domain, &attr, av, NULL)))
-		return rc;
-	*call = "fi_endpoint";
-	if ((rc = fi_endpoint(nic->domain, nic->info, ep, NULL)))
-		return rc;
-	*call = "fi_ep_bind";
-	/* Without an event queue efa ends the process on some errors; others need none. */
-	if (is_efa(nic) && (rc = fi_ep_bind(*ep, &nic->eq->fid, 0)))
-		return rc;
-	if ((rc = fi_ep_bind(*ep, &(*av)->fid, 0)) ||
-	    (rc = fi_ep_bind(*ep, &cq->fid, FI_SEND | FI_RECV)))
-		return rc;
-	*call = "fi_enable";
-	return fi_enable(*ep);
+	return endpoint_open(nic->domain, nic->info, is_efa(nic) ? nic->eq : NULL, cq, av, ep,
+	                     call);
 }
 
 static int open_door(struct fabric_nic *nic, const char **call)
 {
-	int rc = is_efa(nic) ? open_cq(nic, &nic->door_cq, call) : 0;
+	int rc = is_efa(nic) ? endpoint_open_cq(nic->domain, nic->cq_size, &nic->door_cq, call) : 0;
 
 	if (rc)
 		return rc;
-	return open_one(nic, &nic->door_av, nic->door_cq ? nic->door_cq : nic->cq, &nic->door,
+	return open_one(nic, nic->door_cq ? nic->door_cq : nic->cq, &nic->door_av, &nic->door,
 	                call);
 }
 
@@ -225,8 +210,8 @@ static int open_endpoint(struct fabric_nic *nic, const char *name, char why[FABR
 	const char *call;
 	int rc;
 
-	if ((rc = open_cq(nic, &nic->cq, &call)) ||
-	    (rc = open_one(nic, &nic->av, nic->cq, &nic->ep, &call)) ||
+	if ((rc = endpoint_open_cq(nic->domain, nic->cq_size, &nic->cq, &call)) ||
+	    (rc = open_one(nic, nic->cq, &nic->av, &nic->ep, &call)) ||
 	    (rc = open_door(nic, &call)))
 		return fail(why, call, name, rc);
 	return 0;
@@ -270,18 +255,15 @@ static int nic_reopen(struct fabric_nic *nic)
 
 static int nic_retire(struct fabric_nic *nic)
 {
+	struct fid *fids[RETIRE_FIDS];
+
 	if (nic->retiring)
 		return retire_has_ended(&nic->retiring) ? 0 : -EAGAIN;
 	if (!nic->door || !is_efa(nic))
 		return 0;
-	nic->retiring = retire_start(
-		(struct fid *[]){&nic->door->fid, &nic->door_cq->fid, &nic->door_av->fid});
-	if (!nic->retiring)
-		return 0;
-	nic->door = NULL;
-	nic->door_cq = NULL;
-	nic->door_av = NULL;
-	return -EAGAIN;
+	take_door(nic, fids);
+	nic->retiring = retire_start(fids);
+	return nic->retiring ? -EAGAIN : 0;
 }
 
 static int nic_renew(struct fabric_nic *nic)

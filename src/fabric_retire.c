@@ -18,14 +18,19 @@ struct retiring {
 	_Atomic bool ended;
 };
 
-static void *close_all(void *arg)
+void retire_at_once(struct fid *const fids[RETIRE_FIDS])
+{
+	for (int i = 0; i < RETIRE_FIDS; i++)
+		if (fids[i])
+			fi_close(fids[i]);
+}
+
+static void *run(void *arg)
 {
 	struct retiring *retiring = arg;
 
 	pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, NULL);
-	for (int i = 0; i < RETIRE_FIDS; i++)
-		if (retiring->fids[i])
-			fi_close(retiring->fids[i]);
+	retire_at_once(retiring->fids);
 	/* Pairs with retire_has_ended: all has been done when this is seen. */
 	atomic_store_explicit(&retiring->ended, true, memory_order_release);
 	return NULL;
@@ -35,15 +40,15 @@ struct retiring *retire_start(struct fid *const fids[RETIRE_FIDS])
 {
 	struct retiring *retiring = calloc(1, sizeof(*retiring));
 
-	if (!retiring)
-		return NULL;
-	memcpy(retiring->fids, fids, sizeof(retiring->fids));
-	retiring->since = clock_now();
-	if (pthread_create(&retiring->thread, NULL, close_all, retiring)) {
-		free(retiring);
-		return NULL;
+	if (retiring) {
+		memcpy(retiring->fids, fids, sizeof(retiring->fids));
+		retiring->since = clock_now();
 	}
-	return retiring;
+	if (retiring && !pthread_create(&retiring->thread, NULL, run, retiring))
+		return retiring;
+	free(retiring);
+	retire_at_once(fids);
+	return NULL;
 }
 
 static void step_back(struct retiring *retiring)

@@ -12,7 +12,10 @@
 struct fid;
 struct retiring;
 
-/* fids: closed in that order; NULL is none. NULL: no thread can be had, and nothing was done. */
+/* fids: closed in that order; NULL is none. */
+void retire_at_once(struct fid *const fids[RETIRE_FIDS]);
+
+/* NULL: no thread can be had, and they were closed at once. */
 struct retiring *retire_start(struct fid *const fids[RETIRE_FIDS]);
 
 /* Whether all is closed; then *retiring is gone. */
