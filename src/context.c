@@ -5,6 +5,7 @@
 #include "clock.h"
 #include "control.h"
 #include "log.h"
+#include "parallel.h"
 #include "threads.h"
 #include "topology.h"
 #include <errno.h>
@@ -62,48 +63,34 @@ static void explain_choice(struct kvr *kvr, bool emulated)
 
 struct opening {
 	struct kvr *kvr;
-	unsigned int rail;
-	const struct fabric_offer *offer;
-	int rc;
-	char why[FABRIC_WHY];
-	pthread_t thread;
-	bool has_thread;
+	const struct fabric_list *list;
+	int rc[KVR_MAX_RAILS];
+	char why[KVR_MAX_RAILS][FABRIC_WHY];
 };
 
-static void *open_rail(void *arg)
+static void open_rail(void *arg, unsigned int r)
 {
 	struct opening *o = arg;
 
-	o->rc = rail_open(&o->kvr->rails[o->rail], o->kvr->fabric, o->offer, &o->kvr->config,
-	                  o->why);
-	return NULL;
+	o->rc[r] = rail_open(&o->kvr->rails[r], o->kvr->fabric, &o->list->offers[r],
+	                     &o->kvr->config, o->why[r]);
 }
 
 /* All at once: one after the other they take most of a second on EFA. */
 static int open_rails(struct kvr *kvr, const struct fabric_list *list, char why[FABRIC_WHY])
 {
-	struct opening *all = calloc(list->count, sizeof(*all)), *o;
+	struct opening *o = calloc(1, sizeof(*o));
 	int rc = 0;
 
-	if (!all)
+	if (!o)
 		return -ENOMEM;
-	for (unsigned int r = 0; r < list->count; r++) {
-		o = &all[r];
-		*o = (struct opening){.kvr = kvr, .rail = r, .offer = &list->offers[r]};
-		o->has_thread = !kvr->fabric->simulated && r + 1 < list->count &&
-		                !pthread_create(&o->thread, NULL, open_rail, o);
-		if (!o->has_thread)
-			open_rail(o);
-	}
-	for (o = all; o < all + list->count; o++) {
-		if (o->has_thread)
-			pthread_join(o->thread, NULL);
-		if (o->rc && !rc) {
-			rc = o->rc;
-			memcpy(why, o->why, FABRIC_WHY);
-		}
-	}
-	free(all);
+	o->kvr = kvr;
+	o->list = list;
+	parallel_each(rails_first(list->count), kvr->fabric->simulated, open_rail, o);
+	for (unsigned int r = 0; r < list->count && !rc; r++)
+		if ((rc = o->rc[r]))
+			memcpy(why, o->why[r], FABRIC_WHY);
+	free(o);
 	return rc;
 }
 

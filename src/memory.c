@@ -4,17 +4,15 @@
 #include "context.h"
 #include "gpu.h"
 #include "log.h"
+#include "parallel.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 struct registration {
 	struct kvr_region *region;
-	unsigned int rail;
 	uint64_t key;
-	int rc;
-	pthread_t thread;
-	bool has_thread;
+	int rc[KVR_MAX_RAILS];
 };
 
 static int register_host(struct kvr_region *region, unsigned int r, uint64_t key)
@@ -30,37 +28,25 @@ static int register_host(struct kvr_region *region, unsigned int r, uint64_t key
 	return rc;
 }
 
-static void *register_on_rail(void *arg)
+static void register_on_rail(void *arg, unsigned int r)
 {
 	struct registration *reg = arg;
 
-	reg->rc = reg->region->cuda.device < 0 ? register_host(reg->region, reg->rail, reg->key)
-	                                       : gpu_register(reg->region, reg->rail, reg->key);
-	return NULL;
+	reg->rc[r] = reg->region->cuda.device < 0 ? register_host(reg->region, r, reg->key)
+	                                          : gpu_register(reg->region, r, reg->key);
 }
 
-/* On all rails at once: on real NICs it takes long. Where no thread can be had, in this one. */
+/* On all rails at once: on real NICs it takes long. */
 static int register_all(struct kvr_region *region)
 {
-	struct registration regs[KVR_MAX_RAILS];
-	unsigned int rails = region->kvr->rail_count;
-	uint64_t key = region->kvr->next_key++;
+	struct kvr *kvr = region->kvr;
+	struct registration reg = {.region = region, .key = kvr->next_key++};
 	int rc = 0;
 
-	for (unsigned int r = 0; r < rails; r++) {
-		regs[r] = (struct registration){.region = region, .rail = r, .key = key};
-		regs[r].has_thread =
-			!region->kvr->fabric->simulated && r + 1 < rails &&
-			!pthread_create(&regs[r].thread, NULL, register_on_rail, &regs[r]);
-		if (!regs[r].has_thread)
-			register_on_rail(&regs[r]);
-	}
-	for (unsigned int r = 0; r < rails; r++) {
-		if (regs[r].has_thread)
-			pthread_join(regs[r].thread, NULL);
-		if (regs[r].rc)
-			rc = regs[r].rc;
-	}
+	parallel_each(rails_first(kvr->rail_count), kvr->fabric->simulated, register_on_rail, &reg);
+	for (unsigned int r = 0; r < kvr->rail_count; r++)
+		if (reg.rc[r])
+			rc = reg.rc[r];
 	return rc;
 }
 
@@ -79,20 +65,37 @@ static int deregister_all(struct kvr_region *region)
 	return first;
 }
 
+static void warm_rail(void *arg, unsigned int r)
+{
+	struct kvr *kvr = arg;
+
+	rail_warm(&kvr->rails[r]);
+}
+
+static void warm_door(void *arg, unsigned int r)
+{
+	struct kvr *kvr = arg;
+
+	rail_warm_door(&kvr->rails[r]);
+}
+
 /* Rails by which bytes will go are made ready: else the first request would wait until all of them
  * are, one after the other. No more than there are pieces. */
-static void warm_rails(struct kvr *kvr, uint32_t rails, uint64_t len, void (*warm)(struct rail *))
+static void warm_rails(struct kvr *kvr, uint32_t rails, uint64_t len,
+                       void (*warm)(void *, unsigned int))
 {
 	uint64_t bytes = 0;
+	uint32_t some = 0;
 
 	for (unsigned int r = 0; r < kvr->rail_count && bytes < len; r++) {
 		if (!(rails >> r & 1))
 			continue;
 		bytes += kvr->config.piece_bytes;
-		engine_lock(kvr);
-		warm(&kvr->rails[r]);
-		engine_unlock(kvr);
+		some |= UINT32_C(1) << r;
 	}
+	engine_lock(kvr);
+	parallel_each(some, kvr->fabric->simulated, warm, kvr);
+	engine_unlock(kvr);
 }
 
 /* Who is written to is entered; ... */
@@ -100,9 +103,9 @@ static void warm_for_region(const struct kvr_region *region)
 {
 	struct kvr *kvr = region->kvr;
 
-	warm_rails(kvr, region_near(region), region->len, rail_warm);
+	warm_rails(kvr, region_near(region), region->len, warm_rail);
 	if (!kvr->pulls)
-		warm_rails(kvr, region_near(region), region->len, rail_warm_door);
+		warm_rails(kvr, region_near(region), region->len, warm_door);
 }
 
 /* ... and who writes, where the target reads it: by the rails near some region of ours. */
@@ -115,7 +118,7 @@ static void warm_for_remote(const struct kvr_remote *remote)
 		return;
 	for (unsigned int r = 0; r < kvr->rail_count; r++)
 		rails |= (uint32_t)kvr->rails[r].warm << r;
-	warm_rails(kvr, rails, remote->wire.len, rail_warm_door);
+	warm_rails(kvr, rails, remote->wire.len, warm_door);
 }
 
 static int free_region(struct kvr_region *region)
