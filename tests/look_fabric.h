@@ -16,11 +16,11 @@ struct fabric_mr {
 };
 
 struct look {
-	enum fabric_memory_kind how; /* GPU memory is taken */
-	int refused[3];              /* registrations of each kind: their result */
-	_Atomic int open;            /* registrations */
-	_Atomic int tries;           /* to register */
-	int warmed, doors_warmed;    /* rails */
+	enum fabric_memory_kind how;      /* GPU memory is taken */
+	int refused[3];                   /* registrations of each kind: their result */
+	_Atomic int open;                 /* registrations */
+	_Atomic int tries;                /* to register */
+	_Atomic int warmed, doors_warmed; /* rails */
 };
 
 extern struct look look;
