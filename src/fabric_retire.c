@@ -9,11 +9,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SPINS (100 * 1000 * 1000) /* ns; else it takes a few milliseconds */
+#define SPINS (100 * 1000 * 1000)       /* ns; else it takes a few milliseconds, ... */
+#define STUCK (5000 * INT64_C(1000000)) /* ... but on a busy machine */
+#define REST  (1000 * 1000)
 
 struct retiring {
 	pthread_t thread;
-	int64_t since; /* ns; 0: it has only what nobody else wants of the cores */
+	int64_t begun; /* ns */
+	bool is_idle;  /* it has only what nobody else wants of the cores */
 	struct fid *fids[RETIRE_FIDS];
 	_Atomic bool ended;
 };
@@ -42,7 +45,7 @@ struct retiring *retire_start(struct fid *const fids[RETIRE_FIDS])
 
 	if (retiring) {
 		memcpy(retiring->fids, fids, sizeof(retiring->fids));
-		retiring->since = clock_now();
+		retiring->begun = clock_now();
 	}
 	if (retiring && !pthread_create(&retiring->thread, NULL, run, retiring))
 		return retiring;
@@ -53,9 +56,9 @@ struct retiring *retire_start(struct fid *const fids[RETIRE_FIDS])
 
 static void step_back(struct retiring *retiring)
 {
-	if (!retiring->since || clock_now() - retiring->since < SPINS)
+	if (retiring->is_idle || clock_now() - retiring->begun < SPINS)
 		return;
-	retiring->since = 0;
+	retiring->is_idle = true;
 	pthread_setschedparam(retiring->thread, SCHED_IDLE, &(struct sched_param){0});
 }
 
@@ -71,8 +74,12 @@ bool retire_has_ended(struct retiring **retiring)
 	return true;
 }
 
+/* All of a context's began at once: they have that time together. */
 void retire_abandon(struct retiring *retiring)
 {
+	while (!atomic_load_explicit(&retiring->ended, memory_order_acquire) &&
+	       clock_now() - retiring->begun < STUCK)
+		clock_rest(REST);
 	pthread_cancel(retiring->thread);
 	pthread_join(retiring->thread, NULL);
 	free(retiring);
