@@ -81,20 +81,20 @@ static void warm_door(void *arg, unsigned int r)
 
 /* Rails by which bytes will go are made ready: else the first request would wait until all of them
  * are, one after the other. No more than there are pieces. */
-static void warm_rails(struct kvr *kvr, uint32_t rails, uint64_t len,
-                       void (*warm)(void *, unsigned int))
+static void warm_rails(struct kvr *kvr, uint32_t rails, uint64_t len, bool door)
 {
 	uint64_t bytes = 0;
-	uint32_t some = 0;
+	uint32_t cold = 0;
 
+	engine_lock(kvr);
 	for (unsigned int r = 0; r < kvr->rail_count && bytes < len; r++) {
 		if (!(rails >> r & 1))
 			continue;
 		bytes += kvr->config.piece_bytes;
-		some |= UINT32_C(1) << r;
+		if (!(door ? kvr->rails[r].door_is_warm : kvr->rails[r].warm))
+			cold |= UINT32_C(1) << r;
 	}
-	engine_lock(kvr);
-	parallel_each(some, kvr->fabric->simulated, warm, kvr);
+	parallel_each(cold, kvr->fabric->simulated, door ? warm_door : warm_rail, kvr);
 	engine_unlock(kvr);
 }
 
@@ -103,9 +103,9 @@ static void warm_for_region(const struct kvr_region *region)
 {
 	struct kvr *kvr = region->kvr;
 
-	warm_rails(kvr, region_near(region), region->len, warm_rail);
+	warm_rails(kvr, region_near(region), region->len, false);
 	if (!kvr->pulls)
-		warm_rails(kvr, region_near(region), region->len, warm_door);
+		warm_rails(kvr, region_near(region), region->len, true);
 }
 
 /* ... and who writes, where the target reads it: by the rails near some region of ours. */
@@ -118,7 +118,7 @@ static void warm_for_remote(const struct kvr_remote *remote)
 		return;
 	for (unsigned int r = 0; r < kvr->rail_count; r++)
 		rails |= (uint32_t)kvr->rails[r].warm << r;
-	warm_rails(kvr, rails, remote->wire.len, warm_door);
+	warm_rails(kvr, rails, remote->wire.len, true);
 }
 
 static int free_region(struct kvr_region *region)
