@@ -9,9 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SPINS (100 * 1000 * 1000)       /* ns; else it takes a few milliseconds, ... */
-#define STUCK (5000 * INT64_C(1000000)) /* ... but on a busy machine */
-#define REST  (1000 * 1000)
+#define SPINS (100 * 1000 * 1000) /* ns; else it takes a few milliseconds */
 
 struct retiring {
 	pthread_t thread;
@@ -74,12 +72,8 @@ bool retire_has_ended(struct retiring **retiring)
 	return true;
 }
 
-/* All of a context's began at once: they have that time together. */
 void retire_abandon(struct retiring *retiring)
 {
-	while (!atomic_load_explicit(&retiring->ended, memory_order_acquire) &&
-	       clock_now() - retiring->begun < STUCK)
-		clock_rest(REST);
 #ifdef __SANITIZE_THREAD__ /* which takes a thread for wrong that ends within fi_close */
 	pthread_detach(retiring->thread);
 #else

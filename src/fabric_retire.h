@@ -21,7 +21,7 @@ struct retiring *retire_start(struct fid *const fids[RETIRE_FIDS]);
 /* Whether all is closed; then *retiring is gone. */
 bool retire_has_ended(struct retiring **retiring);
 
-/* They stay open for good, unless the thread is through within seconds of its start. */
+/* They stay open for good, and the thread ends. */
 void retire_abandon(struct retiring *);
 
 #endif

@@ -13,7 +13,7 @@
 #define SENDS     32 /* control messages in flight */
 #define RECEIVES  32 /* control messages a burst may bring before we poll */
 #define DRAIN_NS  (200 * 1000 * 1000)
-#define RETIRE_NS (3000 * INT64_C(1000000))
+#define RETIRE_NS (5000 * INT64_C(1000000))
 #define REST_NS   (20 * 1000) /* while there is nothing to read */
 
 /* ns, of rail_measure() */
@@ -141,18 +141,21 @@ int rail_open(struct rail *rail, const struct fabric_ops *fabric, const struct f
 /* Whether the address for what peers start is given up. */
 static bool retire(struct rail *rail)
 {
-	rail->retires = rail->fabric->retire && rail->fabric->retire(rail->nic) == -EAGAIN;
-	return !rail->retires;
+	if (!rail->fabric->retire || rail->fabric->retire(rail->nic) != -EAGAIN)
+		rail->retires_at = 0;
+	else if (!rail->retires_at)
+		rail->retires_at = clock_now();
+	return !rail->retires_at;
 }
 
 /* Whether it is worth a wait: a piece's last bytes, or a door that a busy machine is slow to close.
- */
+ * All rails' doors began at once, and have that time together. */
 static bool may_end(const struct rail *rail, int64_t since)
 {
-	uint32_t in_flight = rail->pieces_in_flight + rail->sends_in_flight;
+	int64_t now = clock_now();
 
-	return (in_flight || rail->retires) &&
-	       clock_now() - since < (in_flight ? DRAIN_NS : RETIRE_NS);
+	return (rail->pieces_in_flight + rail->sends_in_flight && now - since < DRAIN_NS) ||
+	       (rail->retires_at && now - rail->retires_at < RETIRE_NS);
 }
 
 /* Waits a moment for what is in flight; whether it has all ended. */

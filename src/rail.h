@@ -63,7 +63,6 @@ struct rail {
 	uint32_t depth, pieces_in_flight, sends_in_flight;
 	uint32_t condemned;      /* of the pieces in flight */
 	bool renew_wanted;       /* a peer asked for a new epoch */
-	bool retires;            /* the old one is being given up, see fabric_ops.retire */
 	bool shut_waits;         /* see fabric_ops.shut_waits */
 	bool warm, door_is_warm; /* see fabric_ops.warm */
 	/* ns; since when the provider takes no message, and when it last said so; 0: not so */
@@ -72,6 +71,8 @@ struct rail {
 	int64_t drain_at; /* ns; takes no more, and is to be reset from then on; 0: not so */
 	int64_t stuck_at; /* ns; since when, or a bit later, only condemned ones are; 0: not so */
 	int64_t held_at;  /* ns; when a message went to where others are held back; 0: none did */
+	int64_t retires_at; /* ns; since when fabric_ops.retire gives up the address; 0: it does not
+	                     */
 	int64_t rest_at; /* ns; drained for that, and idle: since then, or a bit later; 0: not so */
 	uint64_t window, piece_max, bytes_in_flight;
 	_Atomic uint32_t paths_out; /* peers for which it is out of use */
@@ -107,7 +108,7 @@ static inline bool rail_has_room(const struct rail *rail)
 static inline bool rail_is_idle(const struct rail *rail)
 {
 	return !(rail->pieces_in_flight + rail->sends_in_flight) && SLIST_EMPTY(&rail->forsaken) &&
-	       !rail->retires;
+	       !rail->retires_at;
 }
 
 /* Posts a piece; there was room. The caller fills in whose it is. -EAGAIN: not now. */
