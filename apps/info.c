@@ -39,7 +39,8 @@ static bool parse_rank(const char *text, struct affinity_share *out)
 {
 	char end;
 
-	return sscanf(text, "%u/%u%c", &out->ordinal, &out->count, &end) == 2 &&
+	/* No machine has more: of counts without end, sums and products would overflow. */
+	return sscanf(text, "%5u/%5u%c", &out->ordinal, &out->count, &end) == 2 &&
 	       out->ordinal < out->count && strspn(text, "0123456789/") == strlen(text);
 }
 
@@ -72,6 +73,10 @@ static error_t parse_key(int key, char *arg, struct argp_state *state)
 	case ARGP_KEY_ARG:
 		argp_error(state, "unexpected argument '%s'", arg);
 		return EINVAL;
+	case ARGP_KEY_END:
+		if (info->share.count && !info->memory)
+			argp_error(state, "--rank says nothing without --memory");
+		return 0;
 	default:
 		return ARGP_ERR_UNKNOWN;
 	}

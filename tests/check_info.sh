@@ -111,6 +111,8 @@ says "it takes cpu:NODE or gpu:INDEX" 2 --memory gpu
 says "it takes I/N" 2 --memory gpu:0 --rank 3/3
 says "it takes I/N" 2 --memory gpu:0 --rank 1/2x
 says "it takes I/N" 2 --memory gpu:0 --rank -1/2
+says "it takes I/N" 2 -t two-nodes.xml --memory cpu:0 --rank 1/4294967295
+says "without --memory" 2 -t two-nodes.xml --rank 1/4
 says "No such file or directory" 1 -t one-node.xml --svg "$scratch/no/picture.svg"
 echo '{"cpu:0": [{"distance": "close", "rails": ["ens5"]}]}' >"$scratch/wrong.json"
 says "cpu:0[0].distance is none of" 2 -t one-node.xml --mapping "$scratch/wrong.json"
