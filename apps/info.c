@@ -291,7 +291,10 @@ static unsigned int choose_rails(const struct info *info, const struct topology 
 {
 	unsigned int all = machine_find_rails(topology, rails), n = 0;
 	const char *list = setting("KVR_RAILS");
+	char stray[CONFIG_LIST];
 
+	if (config_rails_stray(list, rails[0].name, sizeof(rails[0]), all, stray))
+		app_error("KVR_RAILS \"%s\": no rail there is called %s", list, stray);
 	for (unsigned int i = 0; i < all; i++)
 		if (config_rail_chosen(list, rails[i].name))
 			rails[n++] = rails[i];

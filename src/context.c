@@ -22,8 +22,13 @@
 static int choose_offers(const struct config *config, struct fabric_list *list,
                          char why[FABRIC_WHY])
 {
-	bool named = *config->rails && *config->rails != '^', all_spare = true;
+	bool named = *config->rails && !config_rails_exclude(config->rails), all_spare = true;
+	char stray[CONFIG_LIST];
 	unsigned int n = 0, at;
+
+	if (list->count && config_rails_stray(config->rails, list->offers[0].name,
+	                                      sizeof(list->offers[0]), list->count, stray))
+		log_warning("KVR_RAILS \"%s\": no rail here is called %s", config->rails, stray);
 
 	for (unsigned int i = 0; i < list->count; i++)
 		all_spare &= list->offers[i].spare;

@@ -125,9 +125,12 @@ two-nodes.xml: 2 NUMA nodes, 0 GPUs, 2 rails
 1   rdmap17s0        near  same NUMA node
 2   rdmap161s28      far   another NUMA node
 END_OF_ORDER
-for KVR_RAILS in '^rdmap162*' 'rdmap17s0,rdmap161*'; do
+for KVR_RAILS in '^rdmap162*' 'rdmap17s0,rdmap161*' ' rdmap17s0 , rdmap161* ' '^ rdmap7s0, ^rdmap162*'; do
 	same "$scratch/excluded" -t two-nodes.xml --memory cpu:0
+	[ ! -s "$scratch/err" ] || fail "KVR_RAILS=$KVR_RAILS: $(cat "$scratch/err")"
 done
+KVR_RAILS='rdmap17s0, rdmap161s2'
+says 'no rail there is called rdmap161s2' 0 -t two-nodes.xml
 KVR_RAILS=eth7
 says 'KVR_RAILS "eth7" leaves none of the 3 rails' 2 -t two-nodes.xml
 KVR_RAILS=
@@ -145,6 +148,9 @@ says "none of the 1 rails (lo)" 0
 grep -q '^lo  *-  *-  *-$' "$scratch/out" || fail "no row for lo"
 grep -q '^KVR_RAILS  *lo  ' "$scratch/out" || fail "no row for KVR_RAILS"
 grep -q '^No known NUMA node$' "$scratch/out" || fail "no tree"
+KVR_RAILS=' lo, eth 9'
+says 'no rail here is called eth 9' 0
+KVR_RAILS=lo
 
 # gpu_memory PROVIDER GPUS TEXT: what it says of GPU memory, on a machine with so many GPUs.
 gpu_memory()

@@ -503,12 +503,51 @@ static void rails_by_name(void **state)
 		{"^lo,docker*", "eth0", 1},
 		{"^*", "eth0", 0},
 		{"^", "eth0", 1},
+		{"eth0, eth1", "eth1", 1},
+		{"\teth0 ,eth1\n", "eth0", 1},
+		{"\teth0 ,eth1\n", "eth1", 1},
+		{"eth0 eth1", "eth1", 0},
+		{" ^ lo, docker0", "docker0", 0},
+		{" ^ lo, docker0", "lo", 0},
+		{" ^ lo, docker0", "eth0", 1},
+		{"^lo,^ docker0", "docker0", 0},
+		{"^lo,^docker0", "eth0", 1},
+		{"eth0,^eth1", "eth1", 0},
+		{"eth0,^eth1", "eth2", 0},
+		{" ", "eth0", 0},
 	};
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY(cases); i++)
 		if (!config_rail_chosen(cases[i].list, cases[i].name) != !cases[i].chosen)
 			fail_msg("\"%s\" and %s", cases[i].list, cases[i].name);
+}
+
+static void rails_that_are_mistyped(void **state)
+{
+	static const char here[3][8] = {"eth0", "eth1", "ib0"};
+	static const struct {
+		const char *list, *stray;
+	} cases[] = {
+		{"", NULL},
+		{"eth0,ib*", NULL},
+		{"^docker0", NULL},
+		{" ^docker0", NULL},
+		{"eth0, eth", "eth"},
+		{"ib1* ,eth0", "ib1*"},
+		{"eth0,^eth1", "^eth1"},
+		{"eth0 eth1", "eth0 eth1"},
+	};
+	char stray[CONFIG_LIST];
+	bool is_there;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY(cases); i++) {
+		is_there = config_rails_stray(cases[i].list, here[0], sizeof(here[0]), 3, stray);
+		assert_int_equal(is_there, cases[i].stray != NULL);
+		if (is_there)
+			assert_string_equal(stray, cases[i].stray);
+	}
 }
 
 /* The last name of the longest list that a configuration can hold. */
@@ -547,6 +586,7 @@ int main(void)
 		cmocka_unit_test_setup(write_modes, clean),
 		cmocka_unit_test_setup(the_table_lists_all, clean),
 		cmocka_unit_test_setup(rails_by_name, clean),
+		cmocka_unit_test_setup(rails_that_are_mistyped, clean),
 		cmocka_unit_test_setup(rails_by_a_long_list, clean),
 	};
 
