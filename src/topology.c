@@ -2,30 +2,40 @@
  * A machine as hwloc sees it, or as a file that hwloc wrote has it. */
 #include "topology.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <hwloc.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 static hwloc_topology_t from_handle(const struct topology *t)
 {
 	return (hwloc_topology_t)t;
 }
 
+/* The beginning of a file as text: 0, or an errno. It never waits for a pipe's writer. */
+static int read_head(const char *path, char *out, size_t size)
+{
+	int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC), error = 0;
+	ssize_t len = fd < 0 ? -1 : read(fd, out, size - 1);
+
+	if (len < 0)
+		error = errno;
+	out[len < 0 ? 0 : len] = 0;
+	if (fd >= 0)
+		close(fd);
+	return error;
+}
+
 /* What a file that hwloc does not take is, from its first lines: hwloc itself does not say. */
 static void explain_file(const char *path, char note[static TOPOLOGY_NOTE])
 {
-	char head[4096] = "";
-	FILE *file = fopen(path, "r");
-	size_t len = 0;
+	char head[4096];
+	int error = read_head(path, head, sizeof(head));
 
-	if (!file) {
-		snprintf(note, TOPOLOGY_NOTE, "%.120s: %s", path, strerror(errno));
-		return;
-	}
-	len = fread(head, 1, sizeof(head) - 1, file);
-	if (ferror(file))
-		snprintf(note, TOPOLOGY_NOTE, "%.120s: %s", path, strerror(errno));
-	else if (!len)
+	if (error)
+		snprintf(note, TOPOLOGY_NOTE, "%.120s: %s", path, strerror(error));
+	else if (!*head)
 		snprintf(note, TOPOLOGY_NOTE, "%.120s is empty", path);
 	else if (!strstr(head, "<topology"))
 		snprintf(note, TOPOLOGY_NOTE,
@@ -34,19 +44,15 @@ static void explain_file(const char *path, char note[static TOPOLOGY_NOTE])
 		snprintf(note, TOPOLOGY_NOTE,
 		         "%.120s is truncated, damaged, or of a newer hwloc than this one (%u.%u)",
 		         path, hwloc_get_api_version() >> 16, hwloc_get_api_version() >> 8 & 255);
-	fclose(file);
 }
 
 /* hwloc 1 wrote no version, and left out much of the PCI bus by default. */
 static void note_version(const char *path, char note[static TOPOLOGY_NOTE])
 {
-	char head[4096] = "", *root, *end;
-	FILE *file = fopen(path, "r");
+	char head[4096], *root, *end;
 
-	if (!file)
+	if (read_head(path, head, sizeof(head)))
 		return;
-	head[fread(head, 1, sizeof(head) - 1, file)] = 0;
-	fclose(file);
 	root = strstr(head, "<topology");
 	end = root ? strchr(root, '>') : NULL;
 	if (!end)
@@ -66,6 +72,10 @@ static int load(hwloc_topology_t t, const char *path)
 	for (size_t i = 0; i < sizeof(unwanted) / sizeof(unwanted[0]); i++)
 		hwloc_topology_set_components(t, HWLOC_TOPOLOGY_COMPONENTS_FLAG_BLACKLIST,
 		                              unwanted[i]);
+	/* A container or a batch system may keep some CPUs and nodes from this process: the
+	 * machine's devices are where they are all the same. */
+	if (hwloc_topology_set_flags(t, HWLOC_TOPOLOGY_FLAG_INCLUDE_DISALLOWED))
+		return -1;
 	/* PCI devices are left out by default. */
 	if (hwloc_topology_set_io_types_filter(t, HWLOC_TYPE_FILTER_KEEP_IMPORTANT))
 		return -1;

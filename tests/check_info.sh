@@ -103,6 +103,10 @@ fi
 says "8 rails (first rdmap0s4): they are used last" 0 -t clusters.xml
 says "written by hwloc 1" 0 -t hwloc1.xml
 says "newer hwloc" 2 -t hwloc9.xml
+mkfifo "$scratch/pipe"
+cat one-node.xml >"$scratch/pipe" & # nothing is left of it to be read a second time
+timeout 20 "$kvrail" info -t "$scratch/pipe" >"$scratch/out" || fail "info -t PIPE: exit status $?"
+wait
 says "truncated" 2 -t broken.xml
 says "No such file or directory" 2 -t missing.xml
 says "not written by hwloc" 2 -t clusters.txt

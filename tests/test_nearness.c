@@ -6,6 +6,7 @@
 #include "job.h"
 #include "machine.h"
 #include <errno.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -375,6 +376,40 @@ static void memory_that_is_nowhere_yet(void **state)
 	assert_int_equal(ranks_run(RANKS, 200, untouched_rank, NULL), 0);
 }
 
+/* Nor has anybody here, but all are bound to the first node, and have told each other so. */
+static int bound_rank(const struct kvr_bootstrap *b, void *arg)
+{
+	cpu_set_t first;
+	struct job job;
+	int rails[KVR_MAX_RAILS];
+	size_t near;
+
+	(void)arg;
+	CPU_ZERO(&first);
+	CPU_SET(0, &first);
+	setenv("HWLOC_THISSYSTEM", "1", 1);
+	if (sched_setaffinity(0, sizeof(first), &first))
+		return 77;
+	open_job(&job, b, NULL, untouched);
+	expect_rc(kvr_region_rails(job.region, 0, BYTES, rails, KVR_MAX_RAILS, &near), RAILS);
+	expect(near == 2 && (1 << rails[0] | 1 << rails[1]) == A);
+	for (int i = 0; i < RANKS; i++)
+		expect(job.kvr->peers[i]->home == A);
+	write_all(&job, 0, A | B, A | B, A);
+	job_close(&job);
+	return 0;
+}
+
+static void memory_of_ranks_that_are_bound(void **state)
+{
+	int rc = ranks_run(RANKS, 200, bound_rank, NULL);
+
+	(void)state;
+	if (rc == 77)
+		skip();
+	assert_int_equal(rc, 0);
+}
+
 static void expect_rails(const struct kvr_region *region, uint64_t offset, uint64_t len,
                          const int *wanted, size_t near)
 {
@@ -572,6 +607,7 @@ int main(void)
 		cmocka_unit_test(first_messages_go_to_near_rails),
 		cmocka_unit_test(pages_that_moved),
 		cmocka_unit_test(memory_that_is_nowhere_yet),
+		cmocka_unit_test(memory_of_ranks_that_are_bound),
 		cmocka_unit_test(alone_on_the_machine),
 		cmocka_unit_test(a_mapping_overrules),
 		cmocka_unit_test(a_mapping_that_is_not_there),

@@ -2,6 +2,7 @@
  * Where devices sit, on machines that we do not have: hwloc reads them from files. */
 #include "topology.h"
 #include <kvrail.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -107,6 +108,40 @@ static void unknown_devices(void **state)
 	for (size_t i = 0; i < ARRAY(addresses); i++)
 		expect_unknown(topology, "", addresses[i]);
 	topology_close(topology);
+}
+
+/* CPU 0 is at node 0, and the rest of the machine not even allowed; of one node, it is all. */
+static void where_a_thread_is_bound(void **state)
+{
+	struct topology *other = open_ours("two-nodes"), *two, *one;
+	cpu_set_t before, first;
+	int rc;
+
+	(void)state;
+	setenv("HWLOC_THISSYSTEM", "1", 1);
+	two = open_ours("two-nodes");
+	one = open_ours("one-node");
+	unsetenv("HWLOC_THISSYSTEM");
+	CPU_ZERO(&first);
+	CPU_SET(0, &first);
+	assert_int_equal(sched_getaffinity(0, sizeof(before), &before), 0);
+	rc = sched_setaffinity(0, sizeof(first), &first);
+	if (!rc) {
+		assert_true(topology_is_here(two));
+		assert_int_equal(topology_bound_nodes(two), 1);
+		assert_int_equal(topology_bound_nodes(one), 0);
+		assert_false(topology_is_here(other));
+		assert_int_equal(topology_bound_nodes(other), 0);
+		assert_int_equal(topology_bound_nodes(NULL), 0);
+		sched_setaffinity(0, sizeof(before), &before);
+	}
+	topology_close(one);
+	topology_close(two);
+	topology_close(other);
+	if (rc) {
+		print_message("skipped: CPU 0 is not for us here\n");
+		skip();
+	}
 }
 
 /* The address that does not fit is cut, and nothing behind it written. */
@@ -251,6 +286,7 @@ int main(void)
 		cmocka_unit_test(a_device_of_the_whole_machine),
 		cmocka_unit_test(the_address_counts_and_not_the_name),
 		cmocka_unit_test(unknown_devices),
+		cmocka_unit_test(where_a_thread_is_bound),
 		cmocka_unit_test(a_short_buffer),
 		cmocka_unit_test(one_node),
 		cmocka_unit_test(no_pci_bus),
