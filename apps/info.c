@@ -33,6 +33,7 @@ struct info {
 	struct affinity_place place;
 	struct affinity_share share;
 	struct machine machine;
+	struct affinity_map map; /* the machine's, or what a mapping makes of it */
 };
 
 static bool parse_rank(const char *text, struct affinity_share *out)
@@ -171,10 +172,8 @@ static json_t *environment_json(void)
 /* What both kinds of machine have; takes `event`. */
 static void print_json(const struct info *info, json_t *event)
 {
-	const struct machine *m = &info->machine;
-
-	if (event && !json_object_set_new(event, "machine", info_machine_json(m)) &&
-	    !json_object_set_new(event, "mapping", mapping_json(&m->map))) {
+	if (event && !json_object_set_new(event, "machine", info_machine_json(&info->machine)) &&
+	    !json_object_set_new(event, "mapping", mapping_json(&info->map))) {
 		app_json(event);
 		return;
 	}
@@ -195,13 +194,13 @@ static json_t *here_json(const struct kvr *kvr)
 static void print_order(const struct info *info)
 {
 	struct affinity order;
-	int known = affinity_order(&info->machine.map, info->place, info->share, &order);
+	int known = affinity_order(&info->map, info->place, info->share, &order);
 
 	if (!known)
 		app_error("%s is not known here: every rail is equally near", info->memory);
 	printf("\n%-3s %-16s %-5s %s\n", "", "rail", "when", "why");
 	for (unsigned int i = 0; i < order.rails; i++)
-		printf("%-3u %-16s %-5s %s\n", i + 1, info->machine.map.rail_name[order.rail[i]],
+		printf("%-3u %-16s %-5s %s\n", i + 1, info->map.rail_name[order.rail[i]],
 		       i < order.near ? "near" : "far", distance_reason(order.distance[i]));
 }
 
@@ -210,11 +209,11 @@ static json_t *order_json(const struct info *info)
 	json_t *rails = json_array();
 	struct affinity order;
 
-	affinity_order(&info->machine.map, info->place, info->share, &order);
+	affinity_order(&info->map, info->place, info->share, &order);
 	for (unsigned int i = 0; i < order.rails; i++)
 		json_array_append_new(rails, json_pack("{ss sb ss}", "name",
-		                                       info->machine.map.rail_name[order.rail[i]],
-		                                       "near", i < order.near, "distance",
+		                                       info->map.rail_name[order.rail[i]], "near",
+		                                       i < order.near, "distance",
 		                                       distance_name(order.distance[i])));
 	return json_pack("{ss ss so}", "event", "memory", "memory", info->memory, "rails", rails);
 }
@@ -241,9 +240,10 @@ static int survey(struct info *info, const struct topology *topology,
 	machine_doubts(&info->machine, why, sizeof(why));
 	if (*why)
 		app_error("%s", why);
+	info->map = info->machine.map;
 	if (!*mapping)
 		return 0;
-	if (mapping_load(mapping, &info->machine.map, why, sizeof(why))) {
+	if (mapping_load(mapping, &info->map, why, sizeof(why))) {
 		app_error("%s %s", origin, why);
 		return EXIT_USAGE;
 	}

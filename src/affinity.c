@@ -33,8 +33,8 @@ int affinity_place_parse(const char *text, struct affinity_place *out)
 
 	if (!gpu && strncmp(text, "cpu:", 4))
 		return -EINVAL;
-	/* strtol takes signs and blanks, too. */
-	if (text[4] < '0' || text[4] > '9')
+	/* strtol takes signs and blanks, too; and no memory is to have two names. */
+	if (text[4] < '0' || text[4] > '9' || (text[4] == '0' && text[5]))
 		return -EINVAL;
 	errno = 0;
 	index = strtol(text + 4, &end, 10);

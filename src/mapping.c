@@ -48,9 +48,11 @@ struct loading {
 	struct affinity_map *map;
 	char *why;
 	size_t why_len;
-	const char *place;  /* the memory that is being read */
-	unsigned int known; /* bit: this process's rail is in the file */
-	char strange[32];   /* a rail that is only in the file */
+	const char *place;        /* the memory that is being read */
+	unsigned int nodes, gpus; /* of the machine; the file's others come after them */
+	unsigned int known;       /* bit: this process's rail is in the file */
+	char strange[32];         /* a rail that is only in the file */
+	char nowhere[32];         /* a memory that is only in the file */
 };
 
 static int fail(const struct loading *l, const char *format, ...)
@@ -141,9 +143,11 @@ static int read_group(struct loading *l, size_t index, json_t *group, unsigned c
 	return 0;
 }
 
-/* The row of a memory, new where it is host memory. */
+/* The row of a memory, new where the machine does not have it. */
 static unsigned char *row_of(struct affinity_map *map, struct affinity_place place)
 {
+	unsigned int n = 0;
+
 	if (place.gpu >= AFFINITY_GPUS)
 		return NULL;
 	if (place.gpu >= 0) {
@@ -151,10 +155,26 @@ static unsigned char *row_of(struct affinity_map *map, struct affinity_place pla
 			map->gpus = (unsigned int)place.gpu + 1;
 		return map->to_gpu[place.gpu];
 	}
-	if (map->nodes == AFFINITY_NODES)
+	while (n < map->nodes && map->node_number[n] != place.node)
+		n++;
+	if (n == AFFINITY_NODES)
 		return NULL;
-	map->node_number[map->nodes] = place.node;
-	return map->to_node[map->nodes++];
+	map->node_number[n] = place.node;
+	map->nodes += n == map->nodes;
+	return map->to_node[n];
+}
+
+/* Where nothing is known of the machine's, the file may well know more. */
+static void look_whether_here(struct loading *l, const char *name, struct affinity_place place)
+{
+	bool is_here = false;
+
+	if (place.gpu >= 0)
+		is_here = !l->gpus || (unsigned int)place.gpu < l->gpus;
+	for (unsigned int n = 0; place.gpu < 0 && n < l->nodes; n++)
+		is_here |= l->map->node_number[n] == place.node;
+	if (!is_here && (place.gpu >= 0 || l->nodes))
+		snprintf(l->nowhere, sizeof(l->nowhere), "%.31s", name);
 }
 
 static int read_place(struct loading *l, const char *name, json_t *groups)
@@ -174,6 +194,7 @@ static int read_place(struct loading *l, const char *name, json_t *groups)
 	if (!row)
 		return fail(l, "%.40s: at most %d NUMA nodes and %d GPUs", name, AFFINITY_NODES,
 		            AFFINITY_GPUS);
+	look_whether_here(l, name, place);
 	memset(row, DISTANCE_NEVER, KVR_MAX_RAILS);
 	json_array_foreach(groups, i, group) {
 		rc = read_group(l, i, group, row);
@@ -192,12 +213,14 @@ static void doubt(const struct loading *l)
 	for (unsigned int r = 0; r < l->map->rails; r++) {
 		if (l->known >> r & 1)
 			continue;
-		fail(l, "%s is a rail here that the mapping does not have: it is not used",
+		fail(l, "%s is a rail here that the mapping does not have: no memory in it uses it",
 		     l->map->rail_name[r]);
 		return;
 	}
 	if (*l->strange)
 		fail(l, "%s is no rail of this process: it is passed over", l->strange);
+	else if (*l->nowhere)
+		fail(l, "%s is memory that this machine is not known to have", l->nowhere);
 }
 
 static int read_mapping(struct loading *l, json_t *root)
@@ -212,8 +235,10 @@ static int read_mapping(struct loading *l, json_t *root)
 		return fail(l, "the mapping is no object");
 	if (!json_object_size(mapping))
 		return fail(l, "the mapping is empty");
-	l->map->nodes = l->map->gpus = 0;
-	/* For GPUs between those that the file has. */
+	l->nodes = l->map->nodes;
+	l->gpus = l->map->gpus;
+	/* For what the file does not have. */
+	memset(l->map->to_node, DISTANCE_UNKNOWN, sizeof(l->map->to_node));
 	memset(l->map->to_gpu, DISTANCE_UNKNOWN, sizeof(l->map->to_gpu));
 	json_object_foreach(mapping, name, groups) {
 		rc = read_place(l, name, groups);
@@ -224,24 +249,51 @@ static int read_mapping(struct loading *l, json_t *root)
 	return 0;
 }
 
+/* Some editors begin a file with a mark of its encoding, which JSON does not have. */
+static void skip_mark(FILE *file)
+{
+	static const char mark[] = "\xef\xbb\xbf";
+	int c;
+
+	for (const char *at = mark; *at; at++) {
+		c = fgetc(file);
+		if (c == (unsigned char)*at)
+			continue;
+		ungetc(c, file);
+		return;
+	}
+}
+
+/* NULL: rc and why say what is wrong with the file. */
+static json_t *read_json(const struct loading *l, int *rc)
+{
+	FILE *file = fopen(l->path, "r");
+	json_error_t error;
+	json_t *root = NULL;
+
+	if (file)
+		skip_mark(file);
+	if (!file || ferror(file)) {
+		*rc = -errno;
+		snprintf(l->why, l->why_len, "%.120s: %s", l->path, strerror(-*rc));
+	} else {
+		root = json_loadf(file, JSON_REJECT_DUPLICATES, &error);
+		*rc = root ? 0 : fail(l, "line %d: %s", error.line, error.text);
+	}
+	if (file)
+		fclose(file);
+	return root;
+}
+
 int mapping_load(const char *path, struct affinity_map *map, char *why, size_t why_len)
 {
 	struct affinity_map copy = *map;
 	struct loading l = {.path = path, .map = &copy, .why = why, .why_len = why_len};
-	FILE *file = fopen(path, "r");
-	json_error_t error;
-	json_t *root;
 	int rc;
+	json_t *root = read_json(&l, &rc);
 
-	if (!file) {
-		rc = -errno;
-		snprintf(why, why_len, "%.120s: %s", path, strerror(-rc));
-		return rc;
-	}
-	root = json_loadf(file, JSON_REJECT_DUPLICATES, &error);
-	fclose(file);
 	if (!root)
-		return fail(&l, "line %d: %s", error.line, error.text);
+		return rc;
 	rc = read_mapping(&l, root);
 	json_decref(root);
 	if (!rc)

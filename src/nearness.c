@@ -56,6 +56,14 @@ static int read_mapping(struct kvr *kvr, char why[FABRIC_WHY])
 	return rc;
 }
 
+static bool has_rails(const struct affinity_map *map, unsigned int node)
+{
+	for (unsigned int r = 0; r < map->rails; r++)
+		if (map->to_node[node][r] <= DISTANCE_NODE)
+			return true;
+	return false;
+}
+
 int nearness_survey(struct kvr *kvr, const struct topology *topology, char why[FABRIC_WHY])
 {
 	struct nearness *n = &kvr->nearness;
@@ -72,20 +80,14 @@ int nearness_survey(struct kvr *kvr, const struct topology *topology, char why[F
 	n->map = machine->map;
 	for (unsigned int g = 0; g < n->map.gpus; g++)
 		memcpy(n->gpu_pci[g], machine->gpu[g].pci, sizeof(n->gpu_pci[g]));
+	for (unsigned int i = 0; i < n->map.nodes; i++)
+		n->with_rails |= (uint64_t)has_rails(&n->map, i) << i;
 	n->is_here = topology_is_here(topology);
 	n->bound = topology_bound_nodes(topology);
 	if (topology)
 		warn(machine, n->is_here);
 	free(machine);
 	return read_mapping(kvr, why);
-}
-
-static bool has_rails(const struct affinity_map *map, unsigned int node)
-{
-	for (unsigned int r = 0; r < map->rails; r++)
-		if (map->to_node[node][r] <= DISTANCE_NODE)
-			return true;
-	return false;
 }
 
 static uint64_t node_bit(const struct affinity_map *map, unsigned int node)
@@ -95,24 +97,22 @@ static uint64_t node_bit(const struct affinity_map *map, unsigned int node)
 	return number < 64 ? UINT64_C(1) << number : 0;
 }
 
-/* Where a rank is of which nobody knows where: ranks in blocks over the nodes that have rails, or
- * over all where none has. */
-static uint64_t node_by_turn(const struct affinity_map *map, struct affinity_share share)
+/* Where a rank is of which nobody knows where: ranks in blocks over the nodes that have rails,
+ * whatever a mapping makes of these, or over all where none has. */
+static uint64_t node_by_turn(const struct nearness *n, struct affinity_share share)
 {
-	unsigned int with_rails = 0, turn;
-	bool all;
+	uint64_t nodes = n->with_rails;
+	unsigned int turn;
 
-	if (share.count < 2 || !map->nodes)
+	if (share.count < 2 || !n->map.nodes)
 		return 0;
-	for (unsigned int i = 0; i < map->nodes; i++)
-		with_rails += has_rails(map, i);
-	all = !with_rails;
-	turn = (unsigned int)((uint64_t)share.ordinal * (all ? map->nodes : with_rails) /
+	if (!nodes)
+		nodes = UINT64_MAX >> (64 - n->map.nodes);
+	turn = (unsigned int)((uint64_t)share.ordinal * (unsigned int)__builtin_popcountll(nodes) /
 	                      share.count);
-	for (unsigned int i = 0; i < map->nodes; i++)
-		if ((all || has_rails(map, i)) && !turn--)
-			return node_bit(map, i);
-	return 0;
+	while (turn--)
+		nodes &= nodes - 1;
+	return node_bit(&n->map, (unsigned int)__builtin_ctzll(nodes));
 }
 
 /* What a rank of the job has said of itself. */
@@ -161,7 +161,7 @@ static unsigned int count_machine(const struct seat *seat, const struct seat *en
 static uint32_t near_seat(const struct nearness *n, const struct seat *seat,
                           struct affinity_share share)
 {
-	uint64_t nodes = node_by_turn(&n->map, share);
+	uint64_t nodes = node_by_turn(n, share);
 
 	if (seat->near)
 		return seat->near;
@@ -173,7 +173,7 @@ static void find_share(struct nearness *n, const struct seat *group, unsigned in
 	n->share = (struct affinity_share){.count = count};
 	while (group[n->share.ordinal].rank != rank)
 		n->share.ordinal++;
-	n->home = n->bound ? n->bound : node_by_turn(&n->map, n->share);
+	n->home = n->bound ? n->bound : node_by_turn(n, n->share);
 	n->near = nearness_of_nodes(n, 0).near;
 }
 

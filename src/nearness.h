@@ -19,11 +19,12 @@ struct nearness {
 	char gpu_pci[AFFINITY_GPUS][16]; /* of its GPUs */
 	uint64_t machine;                /* the same for ranks that share one, and its rails */
 	struct affinity_share share;     /* this rank among them */
-	bool is_here;   /* the map is of this machine: the kernel knows its nodes */
-	uint64_t bound; /* nodes that this rank is bound to, as bits; 0: to none */
-	uint64_t home;  /* nodes of memory that nothing else is known of; 0: unknown */
-	uint32_t near;  /* rails that are near to it, as bits: for messages */
-	uint32_t spare; /* rails that are near to no other rank of this machine */
+	bool is_here;        /* the map is of this machine: the kernel knows its nodes */
+	uint64_t with_rails; /* nodes of the machine, bit i: node_number[i], that have some */
+	uint64_t bound;      /* nodes that this rank is bound to, as bits; 0: to none */
+	uint64_t home;       /* nodes of memory that nothing else is known of; 0: unknown */
+	uint32_t near;       /* rails that are near to it, as bits: for messages */
+	uint32_t spare;      /* rails that are near to no other rank of this machine */
 };
 
 /* What is asked for a page's node; a test may put another in its place, whose answers count

@@ -88,6 +88,12 @@ two-nodes.xml: 2 NUMA nodes, 0 GPUs, 3 rails
 END_OF_ORDER
 same "$scratch/changed" -t two-nodes.xml --memory cpu:2 --mapping "$scratch/changed.json"
 
+# What a mapping leaves out is still there.
+for tree in clusters two-nodes; do
+	echo '{"gpu:1":[{"distance":"node","rails":["rdmap20s0","rdmap161s28"]}]}' >"$scratch/one.json"
+	same $tree.txt -t $tree.xml --mapping "$scratch/one.json"
+done
+
 echo '{"event":"memory","memory":"cpu:0","rails":[{"name":"ens5","near":true,"distance":"node"}]}' \
 	>"$scratch/order.json"
 same "$scratch/order.json" -t one-node.xml --memory cpu:0 --json

@@ -53,7 +53,8 @@ static void places(void **state)
 {
 	static const char *const wrong[] = {
 		"",       "gpu",   "gpu:", "gpu:-1", "gpu:+1",  "gpu: 1", "gpu:1 ",
-		"gpu:1x", "GPU:1", "1",    "cpu:a",  "cpu:0x1", "gpux:1", "gpu:99999999999999999"};
+		"gpu:1x", "GPU:1", "1",    "cpu:a",  "cpu:0x1", "gpux:1", "gpu:99999999999999999",
+		"cpu:00", "gpu:01"};
 	struct affinity_place place;
 
 	(void)state;

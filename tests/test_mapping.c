@@ -84,9 +84,10 @@ static void edited(void **state)
 	                      "{\"distance\": \"root\", \"rails\": [\"b\"]}],"
 	                      "\"cpu:7\": [{\"distance\": \"node\", \"rails\": [\"a\"]}]}"),
 	                 0);
-	assert_string_equal(why, "");
-	assert_int_equal(map.nodes, 1);
-	assert_int_equal(map.node_number[0], 7);
+	assert_non_null(strstr(why, "cpu:7 is memory that this machine is not known to have"));
+	assert_int_equal(map.nodes, 3);
+	assert_int_equal(map.node_number[2], 7);
+	assert_int_equal(map.to_node[2][0], DISTANCE_NODE);
 	assert_int_equal(map.gpus, 3);
 	assert_int_equal(map.to_gpu[0][0], DISTANCE_UNKNOWN);
 	assert_int_equal(affinity_order(&map, (struct affinity_place){2, -1},
@@ -96,6 +97,45 @@ static void edited(void **state)
 	assert_int_equal(a.near, 1);
 	assert_int_equal(a.rail[0], 1);
 	assert_int_equal(a.rail[1], 2);
+}
+
+static struct affinity order_at(int node)
+{
+	struct affinity a;
+
+	assert_int_equal(affinity_order(&map, (struct affinity_place){-1, node},
+	                                (struct affinity_share){0, 1}, &a),
+	                 1);
+	return a;
+}
+
+/* Memory that the file does not have is still there; a byte order mark before it is no matter. */
+static void left_out(void **state)
+{
+	struct affinity a;
+
+	(void)state;
+	assert_int_equal(load("\xef\xbb\xbf{\"cpu:4\": [{\"distance\": \"node\", \"rails\": "
+	                      "[\"b\"]}, {\"distance\": \"other\", \"rails\": [\"a\", \"c\"]}]}"),
+	                 0);
+	assert_string_equal(why, "");
+	assert_int_equal(map.nodes, 2);
+	assert_int_equal(map.gpus, 2);
+	a = order_at(4);
+	assert_int_equal(a.near, 1);
+	assert_int_equal(a.rail[0], 1);
+	a = order_at(0);
+	assert_int_equal(a.near, 3);
+	assert_int_equal(map.to_gpu[0][0], DISTANCE_UNKNOWN);
+	/* Where nothing is known of GPUs, the file may know them. */
+	map.gpus = 0;
+	assert_int_equal(load("{\"gpu:1\": [{\"distance\": \"root\", \"rails\": "
+	                      "[\"b\", \"a\", \"c\"]}]}"),
+	                 0);
+	assert_string_equal(why, "");
+	assert_int_equal(map.gpus, 2);
+	assert_int_equal(map.to_gpu[0][0], DISTANCE_UNKNOWN);
+	assert_int_equal(map.to_gpu[1][0], DISTANCE_ROOT);
 }
 
 static void doubts(void **state)
@@ -108,6 +148,10 @@ static void doubts(void **state)
 	                      "[\"b\", \"a\", \"eth9\", \"c\"]}]}"),
 	                 0);
 	assert_non_null(strstr(why, "eth9 is no rail of this process"));
+	assert_int_equal(load("{\"gpu:2\": [{\"distance\": \"root\", \"rails\": "
+	                      "[\"b\", \"a\", \"c\"]}]}"),
+	                 0);
+	assert_non_null(strstr(why, "gpu:2 is memory that this machine is not known to have"));
 }
 
 static void wrong_files(void **state)
@@ -122,6 +166,7 @@ static void wrong_files(void **state)
 		{"{\"mapping\": {}}", "the mapping is empty"},
 		{"{\"gpu0\": []}", "gpu0 is no memory"},
 		{"{\"gpu:32\": []}", "gpu:32: at most"},
+		{"{\"cpu:00\": []}", "cpu:00 is no memory"},
 		{"{\"gpu:0\": {}}", "gpu:0 is no array"},
 		{"{\"gpu:0\": []}", "gpu:0 names none"},
 		{"{\"gpu:0\": [7]}", "gpu:0[0] is no object"},
@@ -154,6 +199,8 @@ static void wrong_files(void **state)
 	}
 	assert_int_equal(mapping_load("/nowhere/at-all", &map, why, sizeof(why)), -ENOENT);
 	assert_non_null(strstr(why, "/nowhere/at-all: No such file"));
+	assert_int_equal(mapping_load("/", &map, why, sizeof(why)), -EISDIR);
+	assert_string_equal(why, "/: Is a directory");
 }
 
 int main(void)
@@ -161,6 +208,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(there_and_back, set_up),
 		cmocka_unit_test_setup(edited, set_up),
+		cmocka_unit_test_setup(left_out, set_up),
 		cmocka_unit_test_setup(doubts, set_up),
 		cmocka_unit_test_setup(wrong_files, set_up),
 	};

@@ -507,6 +507,37 @@ static void a_mapping_overrules(void **state)
 	assert_int_equal(rc, 0);
 }
 
+/* It names one node only: memory at the other one takes all rails for equally near. */
+static int left_out_rank(const struct kvr_bootstrap *b, void *arg)
+{
+	const struct kvr_options options = {.size = sizeof(options), .mapping = arg};
+	struct job job;
+	int rail;
+	size_t near;
+
+	open_job(&job, b, &options, in_halves);
+	expect_rc(kvr_region_rails(job.region, 0, BYTES / 2, &rail, 1, &near), 1);
+	expect(rail == 1 && near == 1);
+	expect_rc(kvr_region_rails(job.region, BYTES / 2, 1, &rail, 1, &near), RAILS);
+	expect(near == RAILS);
+	job_close(&job);
+	return 0;
+}
+
+static void a_mapping_of_one_node(void **state)
+{
+	char path[] = "/tmp/test_nearness.XXXXXX";
+	int fd = mkstemp(path), rc;
+
+	(void)state;
+	assert_true(fd >= 0);
+	close(fd);
+	write_file(path, "{\"cpu:0\": [{\"distance\": \"root\", \"rails\": [\"enp18s0\"]}]}");
+	rc = ranks_run(RANKS, 200, left_out_rank, path);
+	unlink(path);
+	assert_int_equal(rc, 0);
+}
+
 static char log_text[8192];
 
 static void keep_log(void *arg, int level, const char *line)
@@ -610,6 +641,7 @@ int main(void)
 		cmocka_unit_test(memory_of_ranks_that_are_bound),
 		cmocka_unit_test(alone_on_the_machine),
 		cmocka_unit_test(a_mapping_overrules),
+		cmocka_unit_test(a_mapping_of_one_node),
 		cmocka_unit_test(a_mapping_that_is_not_there),
 		cmocka_unit_test(doubtful_topologies),
 		cmocka_unit_test(gpus_by_address),
