@@ -285,9 +285,9 @@ static void print_machine(const struct info *info)
 	info_print_tree(&info->machine);
 }
 
-/* Those that a job there would use, with KVR_RAILS as it is here. */
+/* Those that a job there would use, with KVR_RAILS as it is here. 0: it could not. */
 static unsigned int choose_rails(const struct info *info, const struct topology *topology,
-                                 struct machine_rail rails[static KVR_MAX_RAILS])
+                                 struct machine_rail rails[static MACHINE_RAILS])
 {
 	unsigned int all = machine_find_rails(topology, rails), n = 0;
 	const char *list = setting("KVR_RAILS");
@@ -304,12 +304,17 @@ static unsigned int choose_rails(const struct info *info, const struct topology 
 	else if (!n)
 		app_error("KVR_RAILS \"%s\" leaves none of the %u rails of --topology %s", list,
 		          all, info->topology);
-	return n;
+	else if (n > KVR_MAX_RAILS)
+		app_error(
+			"--topology %s has %u rails, of which at most %d can be used: choose with "
+			"KVR_RAILS",
+			info->topology, n, KVR_MAX_RAILS);
+	return n > KVR_MAX_RAILS ? 0 : n;
 }
 
 static int show_file(struct info *info)
 {
-	struct machine_rail rails[KVR_MAX_RAILS];
+	struct machine_rail rails[MACHINE_RAILS];
 	char note[TOPOLOGY_NOTE], text[80];
 	struct topology *topology = topology_read(info->topology, note);
 	unsigned int count;

@@ -60,7 +60,7 @@ static void survey_nodes(hwloc_topology_t t, struct machine *m)
 	}
 }
 
-/* A device of all nodes is near none of them, but where there is only one. */
+/* A device of all nodes is near none of them, but where there is only one, or one package. */
 static uint64_t nodes_of(hwloc_topology_t t, const struct machine *m, hwloc_obj_t dev)
 {
 	hwloc_obj_t home = hwloc_get_non_io_ancestor_obj(t, dev);
@@ -73,7 +73,10 @@ static uint64_t nodes_of(hwloc_topology_t t, const struct machine *m, hwloc_obj_
 		nodes |= UINT64_C(1) << i;
 		count++;
 	}
-	return count == m->map.nodes && count > 1 ? 0 : nodes;
+	if (count == m->map.nodes && count > 1 &&
+	    hwloc_get_nbobjs_by_type(t, HWLOC_OBJ_PACKAGE) != 1)
+		return 0;
+	return nodes;
 }
 
 static void describe_pci(const struct hwloc_pcidev_attr_s *pci, char out[static 16])
@@ -108,24 +111,31 @@ static void describe(hwloc_topology_t t, const struct machine *m, hwloc_obj_t de
 		         up->attr->bridge.downstream.pci.subordinate_bus);
 }
 
-static unsigned long pci_order(hwloc_obj_t obj)
+static unsigned long pci_number(hwloc_obj_t dev)
 {
-	const struct hwloc_pcidev_attr_s *pci;
+	const struct hwloc_pcidev_attr_s *pci = &dev->attr->pcidev;
 
-	while (obj && obj->type == HWLOC_OBJ_OS_DEVICE)
-		obj = obj->parent;
-	pci = obj ? pci_of(obj) : NULL;
-	return pci ? (unsigned long)pci->domain << 16 | (unsigned long)pci->bus << 8 |
-	                       (unsigned long)pci->dev << 3 | pci->func
-	           : ~0ul;
+	return (unsigned long)pci->domain << 16 | (unsigned long)pci->bus << 8 |
+	       (unsigned long)pci->dev << 3 | pci->func;
 }
 
-/* Into a list by PCI address; the last falls off a full one. */
-static void insert(hwloc_obj_t *list, unsigned int *count, unsigned int max, hwloc_obj_t obj)
+static bool pci_before(hwloc_obj_t a, hwloc_obj_t b)
+{
+	return pci_number(a) < pci_number(b);
+}
+
+static bool name_before(hwloc_obj_t a, hwloc_obj_t b)
+{
+	return strverscmp(a->name, b->name) < 0;
+}
+
+/* Into an ordered list; the last falls off a full one. */
+static void insert(hwloc_obj_t *list, unsigned int *count, unsigned int max, hwloc_obj_t obj,
+                   bool (*before)(hwloc_obj_t, hwloc_obj_t))
 {
 	unsigned int at = *count;
 
-	while (at > 0 && pci_order(list[at - 1]) > pci_order(obj))
+	while (at > 0 && before(obj, list[at - 1]))
 		at--;
 	if (at == max)
 		return;
@@ -143,7 +153,7 @@ static void survey_gpus(hwloc_topology_t t, struct machine *m, hwloc_obj_t found
 	while ((dev = hwloc_get_next_pcidev(t, dev)))
 		if (dev->attr->pcidev.vendor_id == PCI_NVIDIA &&
 		    dev->attr->pcidev.class_id >> 8 == PCI_DISPLAY)
-			insert(found, &m->map.gpus, AFFINITY_GPUS, dev);
+			insert(found, &m->map.gpus, AFFINITY_GPUS, dev, pci_before);
 	for (unsigned int g = 0; g < m->map.gpus; g++) {
 		model = hwloc_obj_get_info_by_name(found[g], "PCIDevice");
 		snprintf(m->gpu[g].name, sizeof(m->gpu[g].name), "%s", model ? model : "");
@@ -240,10 +250,10 @@ static int rail_kind(hwloc_obj_t dev)
 }
 
 unsigned int machine_find_rails(const struct topology *topology,
-                                struct machine_rail out[static KVR_MAX_RAILS])
+                                struct machine_rail out[static MACHINE_RAILS])
 {
 	hwloc_topology_t t = (hwloc_topology_t)topology;
-	hwloc_obj_t found[KVR_MAX_RAILS], dev = NULL;
+	hwloc_obj_t found[MACHINE_RAILS], dev = NULL;
 	const struct machine nowhere = {.map.nodes = 0};
 	struct machine_device device;
 	unsigned int count = 0;
@@ -256,7 +266,7 @@ unsigned int machine_find_rails(const struct topology *topology,
 			best = rail_kind(dev);
 	while ((dev = hwloc_get_next_osdev(t, dev)))
 		if (rail_kind(dev) == best)
-			insert(found, &count, KVR_MAX_RAILS, dev);
+			insert(found, &count, MACHINE_RAILS, dev, name_before);
 	for (unsigned int r = 0; r < count; r++) {
 		memset(&device, 0, sizeof(device));
 		describe(t, &nowhere, found[r], &device);

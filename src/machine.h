@@ -37,10 +37,11 @@ struct machine_rail {
 void machine_survey(const struct topology *, const struct machine_rail *, unsigned int rails,
                     struct machine *out);
 
-/* The rails that a job on this machine would have, by PCI address: its EFA devices (rdmap*), else
- * all InfiniBand devices, else all network interfaces. */
+/* What a job on this machine would choose its rails from, in its order, which is that of their
+ * names: EFA devices (rdmap*), else all InfiniBand devices, else all network interfaces. */
+#define MACHINE_RAILS 256
 unsigned int machine_find_rails(const struct topology *,
-                                struct machine_rail out[static KVR_MAX_RAILS]);
+                                struct machine_rail out[static MACHINE_RAILS]);
 
 /* A sentence on rails without a place, or an empty one. */
 void machine_doubts(const struct machine *, char *out, size_t len);

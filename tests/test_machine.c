@@ -22,7 +22,7 @@ struct golden {
 
 static void read_machine(const char *path)
 {
-	struct machine_rail rails[KVR_MAX_RAILS];
+	struct machine_rail rails[MACHINE_RAILS];
 	char note[TOPOLOGY_NOTE];
 	struct topology *topology = topology_read(path, note);
 
@@ -186,6 +186,26 @@ static void small_machines(void **state)
 	expect_device(&machine.rail[0], "", "", "", 0, 0);
 }
 
+/* Near all of its package's nodes; in the order of their names, whose numbers count as such. */
+static void one_package(void **state)
+{
+	static const struct golden golden[] = {
+		{"cpu:0", "node mlx5_9 mlx5_10"},
+		{"cpu:1", "node mlx5_9 mlx5_10"},
+		{"gpu:0", "switch mlx5_10; root mlx5_9"},
+	};
+	char doubts[256];
+
+	(void)state;
+	read_ours("one-package");
+	expect_size(2, 1, 2);
+	expect_all(golden, ARRAY(golden));
+	machine_doubts(&machine, doubts, sizeof(doubts));
+	assert_string_equal(doubts, "");
+	expect_device(&machine.rail[1], "0000:15:00.0", "0000:[10-17]", "0000:10:01.0", 63.02,
+	              63.02);
+}
+
 static void p4d(void **state)
 {
 	static const struct golden golden[] = {
@@ -329,7 +349,7 @@ static void some_rails_unknown(void **state)
 static void no_topology(void **state)
 {
 	static const struct machine_rail rails[] = {{"eth0", ""}, {"eth1", "0000:00:05.0"}};
-	struct machine_rail found[KVR_MAX_RAILS];
+	struct machine_rail found[MACHINE_RAILS];
 	struct affinity a;
 
 	(void)state;
@@ -383,6 +403,7 @@ int main(void)
 		cmocka_unit_test(clusters),
 		cmocka_unit_test(two_nodes),
 		cmocka_unit_test(small_machines),
+		cmocka_unit_test(one_package),
 		cmocka_unit_test(p4d),
 		cmocka_unit_test(p5),
 		cmocka_unit_test(p5en),
