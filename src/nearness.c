@@ -266,10 +266,15 @@ struct affinity nearness_order(const struct nearness *n, int gpu, uint64_t nodes
 
 int nearness_gpu(const struct nearness *n, const struct cuda_gpu *gpu)
 {
-	for (int g = 0; gpu->device >= 0 && g < AFFINITY_GPUS; g++)
+	bool has_addresses = false;
+
+	for (int g = 0; gpu->device >= 0 && g < AFFINITY_GPUS; g++) {
+		has_addresses |= *n->gpu_pci[g];
 		if (*n->gpu_pci[g] && !strcasecmp(n->gpu_pci[g], gpu->pci))
 			return g;
-	return gpu->device;
+	}
+	/* Where none of them has its address, it is another one than the map has. */
+	return has_addresses && *gpu->pci ? AFFINITY_GPUS : gpu->device;
 }
 
 static struct rail_set set_of(const struct nearness *n, const struct affinity *order)

@@ -41,7 +41,8 @@ int nearness_survey(struct kvr *, const struct topology *, char why[FABRIC_WHY])
  * all are peers. -ENOMEM. */
 int nearness_join(struct kvr *, const uint8_t *addresses, struct wire_address *scratch);
 
-/* A GPU's index in the map, by its PCI address, else by CUDA's number; -1: for the host. */
+/* A GPU's index in the map, by its PCI address, or by CUDA's number where the map is one without
+ * addresses; AFFINITY_GPUS: the map does not have it; -1: for the host. */
 int nearness_gpu(const struct nearness *, const struct cuda_gpu *);
 
 /* The rails of a GPU's memory, or of host memory on some of these nodes (bits; 0: home's). */

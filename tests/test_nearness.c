@@ -620,13 +620,17 @@ static void gpus_by_address(void **state)
 	assert_int_equal(rails.near, 2);
 	assert_int_equal(rails.far, 1);
 	assert_int_equal(rails.any, 15);
+	/* Another one, whatever its number; and one whose address the driver does not tell. */
 	gpu = (struct cuda_gpu){.device = 1, .pci = "0001:64:00.0"};
+	rails = nearness_of_gpu(&n, nearness_gpu(&n, &gpu));
+	assert_int_equal(rails.near, 15);
+	gpu = (struct cuda_gpu){.device = 1};
 	assert_int_equal(nearness_gpu(&n, &gpu), 1);
 	gpu = (struct cuda_gpu){.device = -1};
 	assert_int_equal(nearness_gpu(&n, &gpu), -1);
-	/* One that the machine does not have. */
-	rails = nearness_of_gpu(&n, 7);
-	assert_int_equal(rails.near, 15);
+	/* A mapping knows nothing of addresses. */
+	gpu = (struct cuda_gpu){.device = 1, .pci = "0001:64:00.0"};
+	assert_int_equal(nearness_gpu(&(struct nearness){.map.gpus = 2}, &gpu), 1);
 }
 
 int main(void)
