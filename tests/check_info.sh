@@ -181,6 +181,13 @@ gpu_memory()
 gpu_memory shm 2 "not taken: provider shm does not take it" # by a libfabric without CUDA
 gpu_memory net 2 "not taken: provider net does not take it"
 gpu_memory shm 0 "not taken: the CUDA driver shows no GPU"
+fake_cuda=$scratch
+ln -s "$(dirname "$kvrail")/libkvrail.so" "$scratch/libcuda.so.1"
+gpu_memory net 1 "not taken: the CUDA driver is too old: it has no cuInit"
+rm "$scratch/libcuda.so.1"
+echo >"$scratch/libcuda.so.1"
+gpu_memory net 1 "not taken: no CUDA driver: $scratch/libcuda.so.1: "
+fake_cuda=$(dirname "$kvrail")/tests/fake_cuda
 LD_LIBRARY_PATH=$fake_cuda KVR_PROVIDER=net "$kvrail" info --json 2>/dev/null |
 	grep -q '"gpu_memory":{"taken":false,"why":"provider net ' || fail "no gpu_memory in JSON"
 

@@ -82,10 +82,12 @@ FAKE_CALL int cuDeviceGet(int *device, int ordinal)
 	                                                 : fake_cuda_enter("cuDeviceGet");
 }
 
-/* With capital letters and all eight digits of a domain, as the driver may. */
+/* With capital letters and all eight digits of a domain, as the driver may; or nothing. */
 FAKE_CALL int cuDeviceGetPCIBusId(char *text, int len, int device)
 {
 	snprintf(text, (size_t)len, "00000000:%02X:00.0", 0x5a + device);
+	if (fake.shown.nowhere)
+		*text = 0;
 	return fake_cuda_enter("cuDeviceGetPCIBusId");
 }
 
@@ -196,7 +198,7 @@ FAKE_CALL int cuMemGetAddressRange_v2(unsigned long long *base, size_t *size,
 	return error ? error : a.kind ? DRIVER_OK : DRIVER_INVALID_VALUE;
 }
 
-FAKE_CALL int cuMemRetainAllocationHandle(unsigned long long *handle, void *addr)
+NEW_CALL int cuMemRetainAllocationHandle(unsigned long long *handle, void *addr)
 {
 	int error = fake_cuda_enter("cuMemRetainAllocationHandle");
 
@@ -216,8 +218,8 @@ FAKE_CALL int cuMemRelease(unsigned long long handle)
 
 /* Whole pages, the last of which may reach beyond the allocation. The file has their bytes where
  * they are the first of a plain allocation, else only their length. */
-FAKE_CALL int cuMemGetHandleForAddressRange(void *handle, unsigned long long addr, size_t size,
-                                            int type, unsigned long long flags)
+NEW_CALL int cuMemGetHandleForAddressRange(void *handle, unsigned long long addr, size_t size,
+                                           int type, unsigned long long flags)
 {
 	unsigned long page = (unsigned long)sysconf(_SC_PAGESIZE);
 	struct fake_memory first = fake_memory_find(addr),

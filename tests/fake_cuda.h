@@ -11,12 +11,13 @@
 
 #define FAKE_GPUS_MAX 8
 
-/* Everything is 0 at first but gpus and the three bools. */
+/* Everything is 0 at first but gpus and the first three bools. */
 struct fake_cuda {
 	int gpus;
 	bool exports;   /* by dmabuf */
 	bool reachable; /* memory is fit for GPUDirect RDMA */
 	bool starts;    /* cuInit works */
+	bool nowhere;   /* GPUs have no PCI address */
 	/* How often: */
 	int retained[FAKE_GPUS_MAX]; /* less the releases */
 	int pushes, pops;

@@ -8,6 +8,13 @@
 /* Who calls these functions has found them by their names. */
 #define FAKE_CALL __attribute__((visibility("default")))
 
+/* A driver of CUDA 10.2 has none of these. */
+#ifdef FAKE_CUDA_OLD
+#define NEW_CALL __attribute__((visibility("hidden")))
+#else
+#define NEW_CALL FAKE_CALL
+#endif
+
 enum fake_kind { NOTHING, PLAIN, MANAGED, PINNED, MAPPED, RESERVED };
 
 struct fake_memory {
