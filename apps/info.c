@@ -332,7 +332,9 @@ static int show_file(struct info *info)
 	if (info->memory && info->app.json)
 		app_json(order_json(info));
 	else if (info->app.json)
-		print_json(info, json_pack("{ss ss}", "event", "info", "topology", info->topology));
+		/* null: a name that is not UTF-8. */
+		print_json(info, json_pack("{ss so?}", "event", "info", "topology",
+		                           json_string(info->topology)));
 	else
 		printf("%s: %s\n", info->topology, summary(&info->machine, text));
 	if (!info->app.json && info->memory)

@@ -123,6 +123,7 @@ static void place(struct drawing *d)
 	d->h += MARGIN - GAP;
 }
 
+/* A file's name may be in any encoding, or cut within a letter: only ASCII is sure to be one. */
 static void draw_text(const struct drawing *d, int x, int y, const char *style, const char *text)
 {
 	static const char special[] = "&<>\"";
@@ -134,7 +135,7 @@ static void draw_text(const struct drawing *d, int x, int y, const char *style, 
 		if (at)
 			fputs(escaped[at - special], d->file);
 		else
-			fputc(*text, d->file);
+			fputc(*text >= ' ' && *text < 0x7f ? *text : '?', d->file);
 	}
 	fputs("</text>\n", d->file);
 }

@@ -106,6 +106,16 @@ if command -v xmllint >/dev/null; then
 	xmllint --noout "$scratch/picture.svg" || fail "the picture is no XML"
 fi
 
+# Its name is in the picture, and in JSON, so far as it is text.
+odd=$scratch/$(printf 'a\001\351<\303\251')
+cp one-node.xml "$odd"
+says "" 0 -t "$odd" --json --svg "$scratch/odd.svg"
+grep -q '"topology":null,' "$scratch/out" || fail "JSON of an odd name: $(cat "$scratch/out")"
+grep -qF '>a??&lt;??: 1 NUMA node' "$scratch/odd.svg" || fail "a picture's odd name"
+if command -v xmllint >/dev/null; then
+	xmllint --noout "$scratch/odd.svg" || fail "a picture with an odd name is no XML"
+fi
+
 says "8 rails (first rdmap0s4): they are used last" 0 -t clusters.xml
 says "written by hwloc 1" 0 -t hwloc1.xml
 says "newer hwloc" 2 -t hwloc9.xml
