@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 struct look look;
 
@@ -65,6 +66,14 @@ static enum fabric_memory_kind look_gpu(const struct fabric_nic *nic)
 	return look.how;
 }
 
+/* Whether as many have begun as are to be under way at once. */
+static bool wait_for_others(void)
+{
+	for (int ms = 0; look.tries < look.together && ms < 10000; ms++)
+		usleep(1000);
+	return look.tries >= look.together;
+}
+
 static int look_reg(struct fabric_nic *nic, const struct fabric_memory *memory, uint64_t key,
                     struct fabric_mr **out)
 {
@@ -73,6 +82,8 @@ static int look_reg(struct fabric_nic *nic, const struct fabric_memory *memory, 
 
 	(void)nic;
 	look.tries++;
+	if (!wait_for_others())
+		return -ETIMEDOUT;
 	if (look.refused[memory->kind])
 		return look.refused[memory->kind];
 	mr = calloc(1, sizeof(*mr));

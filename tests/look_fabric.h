@@ -18,6 +18,7 @@ struct fabric_mr {
 struct look {
 	enum fabric_memory_kind how;      /* GPU memory is taken */
 	int refused[3];                   /* registrations of each kind: their result */
+	int together;                     /* none ends before so many have begun; 0: no matter */
 	_Atomic int open;                 /* registrations */
 	_Atomic int tries;                /* to register */
 	_Atomic int warmed, doors_warmed; /* rails */

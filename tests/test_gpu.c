@@ -49,7 +49,7 @@ static int stop(void **state)
 static int set_up(void **state)
 {
 	look.how = FABRIC_DMABUF;
-	look.tries = 0;
+	look.tries = look.together = 0;
 	return clean(state);
 }
 
@@ -150,6 +150,23 @@ static void test_dmabuf(void **state)
 	assert_int_equal(fake->retained[1], 1);
 	assert_int_equal(kvr_region_close(region), 0);
 	cuda_memory_free(memory);
+}
+
+/* No rail's registration waits for another one's end. */
+static void test_at_once(void **state)
+{
+	void *plain = make(0, cuda_memory_plain);
+	struct kvr_region *host, *gpu;
+
+	(void)state;
+	look.together = LOOK_RAILS;
+	host = open_region(state, 1, KVR_HOST);
+	look.together = 2 * LOOK_RAILS;
+	gpu = open_region(plain, BYTES, 0);
+	assert_int_equal(look.tries, 2 * LOOK_RAILS);
+	assert_int_equal(kvr_region_close(host), 0);
+	assert_int_equal(kvr_region_close(gpu), 0);
+	cuda_memory_free(plain);
 }
 
 /* The user's own context stays what it was. */
@@ -349,7 +366,7 @@ int main(void)
 		TEST(test_host),     TEST(test_dmabuf),      TEST(test_within_context),
 		TEST(test_address),  TEST(test_fallback),    TEST(test_mapped),
 		TEST(test_mistakes), TEST(test_unsupported), TEST(test_failures),
-		TEST(test_support),
+		TEST(test_support),  TEST(test_at_once),
 	};
 
 	return cmocka_run_group_tests(tests, start, stop);
