@@ -102,16 +102,20 @@ ssize_t kvr_region_rails(const struct kvr_region *region, uint64_t offset, uint6
                          size_t max, size_t *near)
 {
 	const struct places *places = region->places;
+	const struct nearness *n = &region->kvr->nearness;
 	struct affinity order;
-	uint64_t nodes = 0;
+	uint64_t nodes = 0, some;
+	bool anywhere = false;
 
 	if (!len || offset > region->len || len > region->len - offset)
 		return -ERANGE;
 	for (unsigned int i = place_at(places, offset);
-	     i < places->count && (!i || places->end[i - 1] < offset + len); i++)
-		nodes |= places->place[i].nodes ? places->place[i].nodes
-		                                : region->kvr->nearness.home;
-	order = nearness_order(&region->kvr->nearness, region->gpu, nodes);
+	     i < places->count && (!i || places->end[i - 1] < offset + len); i++) {
+		some = places->place[i].nodes ? places->place[i].nodes : n->home;
+		anywhere |= !some;
+		nodes |= some;
+	}
+	order = nearness_order(n, region->gpu, anywhere ? 0 : nodes);
 	for (unsigned int i = 0; i < order.rails && i < max; i++)
 		rails[i] = order.rail[i];
 	if (near)

@@ -410,6 +410,11 @@ static void memory_of_ranks_that_are_bound(void **state)
 	assert_int_equal(rc, 0);
 }
 
+static int half_touched(unsigned int part)
+{
+	return part < 128 ? NODE_A : -ENOENT;
+}
+
 static void expect_rails(const struct kvr_region *region, uint64_t offset, uint64_t len,
                          const int *wanted, size_t near)
 {
@@ -458,6 +463,12 @@ static int alone_rank(const struct kvr_bootstrap *b, void *arg)
 		helped = moved(sum_up(&job).bytes, before.bytes, (A | B) & ~near);
 	}
 	expect(helped);
+	/* Of what nobody knows where it is, all rails are near. */
+	pages.node = half_touched;
+	expect_rc(kvr_region_refresh(job.region), 1);
+	expect_rails(job.region, 0, BYTES / 2, (int[]){0, 1, 2, 3}, 2);
+	expect_rails(job.region, BYTES / 2, 1, (int[]){0, 1, 2, 3}, 4);
+	expect_rails(job.region, 0, BYTES, (int[]){0, 1, 2, 3}, 4);
 	job_close(&job);
 	return 0;
 }
