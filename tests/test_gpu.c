@@ -10,6 +10,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -150,6 +151,31 @@ static void test_dmabuf(void **state)
 	assert_int_equal(fake->retained[1], 1);
 	assert_int_equal(kvr_region_close(region), 0);
 	cuda_memory_free(memory);
+}
+
+/* By the rails of the GPU with its address, which is the machine's first one, and CUDA's second. */
+static void test_rails(void **state)
+{
+	struct nearness *n = &kvr->nearness, before = *n;
+	void *plain = make(1, cuda_memory_plain);
+	struct kvr_region *region;
+	int rails[LOOK_RAILS];
+	size_t near;
+
+	(void)state;
+	n->map.gpus = 2;
+	memset(n->map.to_gpu, DISTANCE_OTHER, sizeof(n->map.to_gpu));
+	n->map.to_gpu[0][2] = n->map.to_gpu[1][1] = DISTANCE_SWITCH;
+	strcpy(n->gpu_pci[0], "0000:5b:00.0");
+	strcpy(n->gpu_pci[1], "0000:5a:00.0");
+	region = open_region(plain, BYTES, 1);
+	assert_int_equal(kvr_region_rails(region, 0, BYTES, rails, LOOK_RAILS, &near), LOOK_RAILS);
+	assert_int_equal(near, 1);
+	assert_int_equal(rails[0], 2);
+	assert_int_equal(region_near(region), 1 << 2);
+	assert_int_equal(kvr_region_close(region), 0);
+	*n = before;
+	cuda_memory_free(plain);
 }
 
 /* No rail's registration waits for another one's end. */
@@ -366,7 +392,7 @@ int main(void)
 		TEST(test_host),     TEST(test_dmabuf),      TEST(test_within_context),
 		TEST(test_address),  TEST(test_fallback),    TEST(test_mapped),
 		TEST(test_mistakes), TEST(test_unsupported), TEST(test_failures),
-		TEST(test_support),  TEST(test_at_once),
+		TEST(test_support),  TEST(test_at_once),     TEST(test_rails),
 	};
 
 	return cmocka_run_group_tests(tests, start, stop);
