@@ -74,8 +74,9 @@ missing_parts()
 	for command in $commands; do
 		command -v "$command" >/dev/null || echo "$command"
 	done
+	# pkgconf takes a version only with spaces before it.
 	for module in $modules; do
-		pkg-config --exists "$module" 2>/dev/null || echo "$module"
+		pkg-config --exists "$(echo "$module" | sed 's/>=/ >= /')" 2>/dev/null || echo "$module"
 	done
 }
 
