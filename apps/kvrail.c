@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: MIT
  * The kvrail program: finds the subcommand and hands over to it. */
 #include "app.h"
+#include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 const char *argp_program_version = "kvrail " KVR_VERSION;
 
@@ -66,15 +69,38 @@ static error_t parse_key(int key, char *arg, struct argp_state *state)
 	}
 }
 
+/* What was closed when we were started is held by something that cannot be written to: else a file
+ * or socket of ours would take its place, and our words would go there. */
+static void hold_streams(void)
+{
+	int fd;
+
+	do
+		fd = open("/dev/null", O_RDONLY);
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd >= 0)
+		close(fd);
+}
+
+/* Words that did not get there make a good status a bad one. */
+static int end_output(int status)
+{
+	if (!fflush(stdout) && !ferror(stdout))
+		return status;
+	app_error("standard output, which is not complete: %s", strerror(errno));
+	return status ? status : EXIT_FAILED;
+}
+
 int main(int argc, char **argv)
 {
 	const struct argp argp = {
 		.parser = parse_key, .args_doc = "COMMAND [ARGUMENT...]", .doc = doc};
 	struct choice choice = {.argc = 0};
 
+	hold_streams();
 	argp_err_exit_status = EXIT_USAGE;
 	if (argp_parse(&argp, argc, argv, ARGP_IN_ORDER, NULL, &choice))
 		return EXIT_USAGE;
 	choice.argv[0] = choice.command->title;
-	return choice.command->main(choice.argc, choice.argv);
+	return end_output(choice.command->main(choice.argc, choice.argv));
 }

@@ -170,6 +170,13 @@ replay 2 --json --spoil 2 mixed
 grep -q '"mismatches":1,' out || failed "the wrong byte was not found"
 grep -q 'request 2 from rank 0: 1 of' err || failed "does not name the request"
 
+for where in '>/dev/full' '>&-'; do
+	title="standard output is $where"
+	mpi -n 2 sh -c "exec \"\$0\" replay one $where" "$build/kvrail"
+	[ "$status" -eq 1 ] || failed "status $status, not 1"
+	grep -q '^kvrail: standard output, which is not complete: ' err || failed "does not say so"
+done
+
 title="rank 1 has another trace"
 mpi -n 1 "$build/kvrail" replay one : -n 1 "$build/kvrail" replay mixed
 [ "$status" -eq 1 ] || failed "status $status, not 1"
