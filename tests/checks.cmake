@@ -16,6 +16,7 @@ if(NOT KVRAIL_SANITIZE)
 	kvrail_check(check_readme check 60 sh ${dir}/check_readme.sh)
 	kvrail_check(check_deps check 60 sh ${dir}/check_deps.sh)
 	kvrail_check(check_seams check 60 sh ${dir}/check_seams.sh ${PROJECT_BINARY_DIR})
+	kvrail_check(check_sim check 120 sh ${dir}/check_sim.sh $<TARGET_FILE:kvrail-sim>)
 	kvrail_check(check_fuzz fuzz 600 sh ${dir}/check_fuzz.sh)
 	if(CMAKE_BUILD_TYPE MATCHES "^Rel") # what the compiler did not optimize costs twice as much
 		kvrail_check(post_cost cost 120
