@@ -19,6 +19,11 @@ all | quick) ;;
 	;;
 esac
 
+# What is tested is not what the user has set for jobs.
+for name in $(env | sed -n 's/^\(KVR_[A-Z_]*\)=.*/\1/p' | grep -v '^KVR_TEST_'); do
+	unset "$name"
+done
+
 # step NAME COMMAND...
 step()
 {
