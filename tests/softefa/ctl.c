@@ -58,6 +58,20 @@ static const struct argp argp = {
 	       "pause, resume. HOST and NIC are numbers from 0, or *.",
 };
 
+static int show_stats(const struct ctl *ctl, const struct shm *shm)
+{
+	int rc = 0;
+
+	if (ctl->json)
+		rc = report_json(shm, stdout);
+	else
+		report_table(shm, stdout);
+	if (!fflush(stdout) && !rc)
+		return 0;
+	fprintf(stderr, "softefa ctl: standard output: %s\n", strerror(errno));
+	return 1;
+}
+
 int ctl_main(int argc, char **argv)
 {
 	struct ctl ctl = {.dir = getenv(SOFTEFA_DIR_VARIABLE)};
@@ -78,12 +92,8 @@ int ctl_main(int argc, char **argv)
 		        ctl.dir ? ctl.dir : "", strerror(errno));
 		return 1;
 	}
-	if (!strcmp(ctl.words[0], "stats") && ctl.count == 1) {
-		if (ctl.json)
-			return report_json(shm, stdout) ? 1 : 0;
-		report_table(shm, stdout);
-		return 0;
-	}
+	if (!strcmp(ctl.words[0], "stats") && ctl.count == 1)
+		return show_stats(&ctl, shm);
 	if (!event_parse(&shm->config, ctl.words, ctl.count, &event, why)) {
 		fprintf(stderr, "softefa ctl: %s\n", why);
 		return 2;

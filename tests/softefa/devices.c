@@ -111,8 +111,9 @@ static bool choose_from_export(struct shm_config *config, const char *path)
 		ok = take_devices(config, topology, path);
 	else
 		fprintf(stderr,
-		        "softefa: --topology %s is no topology that hwloc %x can read: %s\n", path,
-		        HWLOC_API_VERSION, strerror(errno));
+		        "softefa: --topology %s is no topology that hwloc %d.%d can read: %s\n",
+		        path, HWLOC_API_VERSION >> 16, HWLOC_API_VERSION >> 8 & 0xff,
+		        strerror(errno));
 	hwloc_topology_destroy(topology);
 	return ok;
 }

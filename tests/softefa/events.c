@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 
 #define WORDS_MAX  8
@@ -256,19 +257,35 @@ static bool insert(struct schedule *schedule, const struct fault_event *event)
 	return true;
 }
 
+/* A file or a pipe: /dev/zero is one endless line. */
+static FILE *open_schedule(const char *path)
+{
+	FILE *f = fopen(path, "re");
+	const char *why = strerror(errno);
+	struct stat status = {.st_mode = 0};
+
+	if (f && !fstat(fileno(f), &status) &&
+	    (S_ISREG(status.st_mode) || S_ISFIFO(status.st_mode)))
+		return f;
+	if (f) {
+		fclose(f);
+		why = "not a file with lines of SECONDS EVENT HOST[:NIC] [VALUE]";
+	}
+	fprintf(stderr, "softefa: --schedule %s: %s\n", path, why);
+	return NULL;
+}
+
 bool schedule_read(const struct shm_config *config, const char *path, struct schedule *out)
 {
 	char *line = NULL, why[EVENT_WHY];
 	size_t room = 0;
 	struct fault_event event;
-	FILE *f = fopen(path, "re");
+	FILE *f = open_schedule(path);
 	int n = 0, number = 0;
 
 	*out = (struct schedule){.events = NULL};
-	if (!f) {
-		fprintf(stderr, "softefa: --schedule %s: %s\n", path, strerror(errno));
+	if (!f)
 		return false;
-	}
 	while (n >= 0 && getline(&line, &room, f) >= 0) {
 		number++;
 		n = parse_line(config, line, &event, why);

@@ -194,20 +194,38 @@ static void supervise(struct run *run)
 	}
 }
 
-static void report(const struct run *run)
+static bool stats_failed(const struct run *run)
+{
+	fprintf(stderr, "softefa: --stats=%s: %s\n", run->options.stats_json, strerror(errno));
+	return false;
+}
+
+/* Before hours of work are for nothing. */
+static bool can_report(const struct run *run)
+{
+	FILE *f = run->options.stats_json ? fopen(run->options.stats_json, "ae") : NULL;
+
+	if (!run->options.stats_json)
+		return true;
+	return f ? !fclose(f) : stats_failed(run);
+}
+
+static bool report(const struct run *run)
 {
 	FILE *f;
+	int rc;
 
 	if (!run->options.stats)
-		return;
+		return true;
 	if (!run->options.stats_json) {
 		report_table(run->dir.shm, stderr);
-		return;
+		return true;
 	}
 	f = fopen(run->options.stats_json, "we");
-	if (!f || report_json(run->dir.shm, f) || fclose(f))
-		fprintf(stderr, "softefa: --stats=%s: %s\n", run->options.stats_json,
-		        strerror(errno));
+	if (!f)
+		return stats_failed(run);
+	rc = report_json(run->dir.shm, f);
+	return (!fclose(f) && !rc) || stats_failed(run);
 }
 
 static int run_command(struct run *run)
@@ -225,7 +243,8 @@ static int run_command(struct run *run)
 		return EXIT_FAILURE;
 	}
 	supervise(run);
-	report(run);
+	if (!report(run) && !run->status)
+		run->status = EXIT_FAILURE;
 	return run->ended_by ? 128 + run->ended_by : run->status;
 }
 
@@ -241,6 +260,8 @@ int main(int argc, char **argv)
 		return 2;
 	if (run.options.schedule &&
 	    !schedule_read(&run.options.config, run.options.schedule, &run.schedule))
+		return 2;
+	if (!can_report(&run))
 		return 2;
 	if (!catch_signals(&run) || fabric_dir_create(&run.dir)) {
 		fprintf(stderr, "softefa: cannot make a fabric in /dev/shm: %s\n", strerror(errno));

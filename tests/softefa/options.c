@@ -187,7 +187,9 @@ static const struct argp argp = {
 	       "A process's host is that of its rank, or SOFTEFA_HOST in its environment; "
 	       "SOFTEFA_NICS=0,3 shows it these NICs only. FI_EFA_ENABLE_SHM_TRANSFER=0 is set "
 	       "where it is not set, so that bytes stay on the NICs. Exit status: the command's; "
-	       "128 and the signal's number where one ended it; 2 for wrong arguments.",
+	       "128 and the signal's number where one ended it; 2 for wrong arguments; 1 also "
+	       "where "
+	       "the command ended well and --stats could not be written.",
 };
 
 void options_parse(struct options *options, int argc, char **argv)

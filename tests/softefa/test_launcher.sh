@@ -59,6 +59,8 @@ ends 2 "--jitter-us '1x' is not a number" --jitter-us 1x -- true
 ends 2 "--device 'p9' is none of p4d, p5, p5en" --device p9 -- true
 ends 2 "unrecognized option '--colour'" --colour -- true
 ends 2 "--schedule $scratch/none: No such file" --schedule "$scratch/none" -- true
+ends 2 "--schedule $scratch: not a file" --schedule "$scratch" -- true
+ends 2 '--schedule /dev/zero: not a file' --schedule /dev/zero -- true
 ends 2 'is no topology that hwloc' --topology "$here/README.md" -- true
 
 # Schedules: the line that is wrong is named.
@@ -112,6 +114,8 @@ refused frobnicate 0
 refused rate 0:0 1e-300
 END
 ends 0 '' --nics 4 --hosts 2 --gbps 1 -- sh "$scratch/events" "$softefa"
+# shellcheck disable=SC2016
+ends 1 'softefa ctl: standard output: No space left' -- sh -c '"$0" ctl stats >/dev/full' "$softefa"
 status=0
 (unset SOFTEFA_DIR && "$softefa" ctl down 0:1 2>"$scratch/err") || status=$?
 [ "$status" -eq 1 ] || failed "ctl outside of a fabric: status $status"
@@ -129,6 +133,9 @@ ends 0 's: up 0:0' --nics 1 --schedule "$scratch/schedule" -- sh -c \
 	done
 	exit 1' "$softefa"
 ends 0 'no figure of EFA' --stats -- true
+ends 2 '--stats=/nowhere/stats: No such file' --stats=/nowhere/stats -- false
+ends 1 '--stats=/dev/full: No space left' --stats=/dev/full -- true
+ends 7 '--stats=/dev/full: No space left' --stats=/dev/full -- sh -c 'exit 7'
 ends 0 '' --stats="$scratch/stats.json" -- true
 grep -q '^{"event":"softefa","all":{"bytes_sent":0,' "$scratch/stats.json" || failed "--stats=FILE"
 
