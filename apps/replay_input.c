@@ -243,6 +243,8 @@ static int load(const struct app *app, struct replay_input *in, const struct why
 		rc = check_layout(in, &o->decode, why);
 	if (!rc)
 		rc = set_slots(in, why);
+	if (!rc && o->plot && o->csv && !strcmp(o->plot, o->csv))
+		rc = wrong(why, -EINVAL, "--plot and --csv both name %s", o->plot);
 	if (!rc)
 		rc = check_file(app, "plot", o->plot, why);
 	return rc ? rc : check_file(app, "csv", o->csv, why);

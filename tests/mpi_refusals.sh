@@ -129,6 +129,7 @@ refused "--closed '-1' is not a whole number" 1 replay --closed -1 one
 refused "--cancel '101' is not a whole number from 1 to 100" 1 replay --cancel 101 one
 refused "--plot /nowhere/plot.svg: No such file" 2 replay --plot /nowhere/plot.svg one
 refused "--csv /nowhere/table.csv: No such file" 2 replay --csv /nowhere/table.csv one
+refused "--plot and --csv both name result" 2 replay --plot result --csv result one
 refused "--verify 'some' is none of full, sample, off" 1 replay --verify some one
 refused "unrecognized option '--colour'" 1 replay --colour one
 refused "one trace only" 1 replay one mixed
