@@ -9,6 +9,7 @@
 #include "threads.h"
 #include "topology.h"
 #include <errno.h>
+#include <fnmatch.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +17,23 @@
 
 #define CLOSE_TIMEOUT_MS 30000
 #define BYE_TIMEOUT_MS   1000
+
+/* A name that no offer has is a rail less than was asked for: misspelled, or down. */
+static void warn_of_missing(const char *rails, const struct fabric_list *list)
+{
+	char copy[sizeof(((struct config *)0)->rails)], *save, *token;
+	unsigned int i;
+
+	strcpy(copy, rails);
+	for (token = strtok_r(copy, ",", &save); token; token = strtok_r(NULL, ",", &save)) {
+		for (i = 0; i < list->count && fnmatch(token, list->offers[i].name, 0); i++)
+			;
+		if (i == list->count)
+			log_warning("no rail of %s is called \"%s\", which KVR_RAILS or the "
+			            "option names (kvrail info shows them)",
+			            list->provider, token);
+	}
+}
 
 /* Which of the offers become rails: those that were named; without names all but loopback and
  * bridges, or the loopback where there is nothing else. Moves them to the front. */
@@ -39,12 +57,15 @@ static int choose_offers(const struct config *config, struct fabric_list *list,
 	}
 	if (n && n <= KVR_MAX_RAILS) {
 		list->count = n;
+		if (named)
+			warn_of_missing(config->rails, list);
 		return 0;
 	}
-	at = snprintf(why, FABRIC_WHY,
-	              n ? "KVR_RAILS \"%s\" is more than %d rails of:"
-	                : "KVR_RAILS \"%s\" leaves none of (at most %d):",
-	              config->rails, KVR_MAX_RAILS);
+	at = snprintf(
+		why, FABRIC_WHY,
+		n ? "KVR_RAILS or the option, \"%s\", leaves %u rails, and %d are the most; of:"
+		  : "KVR_RAILS or the option, \"%s\", leaves none of:",
+		config->rails, n, KVR_MAX_RAILS);
 	for (unsigned int i = 0; i < list->count && at < FABRIC_WHY; i++)
 		at += snprintf(why + at, FABRIC_WHY - at, " %s", list->offers[i].name);
 	return n ? -E2BIG : -ENODEV;

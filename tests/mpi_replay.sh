@@ -170,6 +170,12 @@ replay 2 --json --spoil 2 mixed
 grep -q '"mismatches":1,' out || failed "the wrong byte was not found"
 grep -q 'request 2 from rank 0: 1 of' err || failed "does not name the request"
 
+title="a rail that is none"
+KVR_RAILS="${KVR_RAILS:-*},eth77" mpi -n 2 "$build/kvrail" replay one
+[ "$status" -eq 0 ] || failed "status $status"
+[ "$(grep -c 'no rail of .* is called "eth77"' err)" -eq 2 ] || failed "not both ranks warn of it"
+[ "$(grep -c 'no rail of' err)" -eq 2 ] || failed "they warn of others, too"
+
 for where in '>/dev/full' '>&-'; do
 	title="standard output is $where"
 	mpi -n 2 sh -c "exec \"\$0\" replay one $where" "$build/kvrail"
