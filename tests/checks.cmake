@@ -41,6 +41,8 @@ if(TARGET kvrail_program)
 			sh ${dir}/mpi_refusals.sh $<TARGET_FILE_DIR:kvrail_program>)
 	endif()
 	if(NOT KVRAIL_SANITIZE)
+		kvrail_check(mpi_install mpi 300
+			sh ${dir}/mpi_install.sh $<TARGET_FILE_DIR:kvrail_program>)
 		kvrail_check(mpi_bench mpi 300
 			sh ${dir}/mpi_bench.sh $<TARGET_FILE_DIR:kvrail_program>)
 		kvrail_check(netns_rails mpi 300
@@ -110,7 +112,7 @@ kvrail_tests(COST 40 TESTS mpi_refusals sim_transfer test_peers_threads_0 test_r
 	test_reshard_pull)
 kvrail_tests(COST 25 TESTS netns_rails softefa_affinity softefa_flaps softefa_public softefa_replay softefa_shapes
 	softefa_soak softefa_storm test_pace test_peers test_peers_pull test_peers_rxm test_peers_shm)
-kvrail_tests(COST 15 TESTS check_info softefa_test_bootstrap softefa_test_transfer_p5en
+kvrail_tests(COST 15 TESTS check_info mpi_install softefa_test_bootstrap softefa_test_transfer_p5en
 	softefa_test_transfer_push test_background test_background_pull test_background_rxm
 	test_background_shm test_background_threads_node test_nearness test_nearness_pull)
 
