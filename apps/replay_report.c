@@ -109,9 +109,8 @@ static void print_latency(const char *what, const struct latency_summary *l, dou
                           const char *unit)
 {
 	if (l->count)
-		printf("%-11s p50 %.3f%s, p90 %.3f%s, p99 %.3f%s, max %.3f%s\n", what,
-		       l->p50 * scale, unit, l->p90 * scale, unit, l->p99 * scale, unit,
-		       l->max * scale, unit);
+		printf("%-11s p50 %.3f, p90 %.3f, p99 %.3f, max %.3f%s\n", what, l->p50 * scale,
+		       l->p90 * scale, l->p99 * scale, l->max * scale, unit);
 }
 
 static void print_latencies(const struct summary *sum)

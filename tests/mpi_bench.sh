@@ -76,7 +76,7 @@ ends()
 	fi
 }
 
-ends 0 2 '^write  paged .* yes' --size 64K --duration 0.1 --op write --layout paged
+ends 0 2 '^write paged .* yes' --size 64K --duration 0.1 --op write --layout paged
 ends 1 2 'wrong byte: write' --size 64K --duration 0.1 --op write --layout paged --spoil
 ends 1 2 '"verified":false' --size 64K --duration 0.1 --op read --layout paged --spoil --json
 ends 2 2 "--rails 'nowhere' is no rail" --rails "$a_rail,nowhere"
@@ -85,6 +85,6 @@ if [ $KVR_PROVIDER = efa ]; then
 	# Two of the NICs only, as a container may see them.
 	ends 2 1 'rank 1 has 2 rails' --raw-rails 3 --size 64K : -n 1 env SOFTEFA_NICS=0,3 \
 		"$build/kvrail" bench --raw-rails 3 --size 64K
-	ends 0 1 'bare, 2 rails' --raw-rails all --size 64K --duration 0.1 : -n 1 \
+	ends 0 1 ', 2 for the bare loop' --raw-rails all --size 64K --duration 0.1 : -n 1 \
 		env SOFTEFA_NICS=0,3 "$build/kvrail" bench --raw-rails all --size 64K --duration 0.1
 fi
