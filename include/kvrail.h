@@ -11,12 +11,15 @@
  * The contract of every call
  *
  * Results  0 (or a count), else a negative errno, libfabric's codes among them: kvr_strerror()
- *          names them. Outputs are set only on success. Whoever first sees a failure logs one
- *          line with rail, peer and remedy (kvr_set_log()).
+ *          names them: -EINVAL for an argument that cannot be, an index included, and -ENOSPC for
+ *          a buffer that is too small, unless a call says otherwise. Outputs are set only on
+ *          success. Whoever first sees a failure logs one line with rail, peer and remedy
+ *          (kvr_set_log()).
  * Units    sizes, offsets and strides are bytes. Timeouts are milliseconds: 0 polls, -1 waits
  *          for ever.
- * Owning   what you open you close, children first, else -EBUSY. Arguments are copied. Memory
- *          under a transfer stays yours; leave it untouched until its request has ended.
+ * Owning   what you open you close, children first, else -EBUSY; closing NULL does nothing, and
+ *          returns 0. Arguments are copied. Memory under a transfer stays yours; leave it
+ *          untouched until its request has ended.
  * Threads  kvr_write, kvr_read, kvr_scatter, kvr_gather, kvr_request_*, kvr_counter_*, kvr_plan_*,
  *          kvr_layout_*, kvr_progress, kvr_stats_get and the const getters from any thread; the
  *          rest one at a time, but beside those. Closing an object while another thread still uses
@@ -132,8 +135,9 @@ KVR_API int kvr_progress(struct kvr *);
 /*
  * Peers outside the bootstrap: another job, or ranks that come and go. kvr_address writes this
  * rank's address (at most KVR_ADDRESS_MAX bytes) and returns its length; -ENOSPC if len is too
- * small. kvr_peer_add takes another rank's and returns its index, >= nranks. A peer that adds this
- * rank shows up here by itself. kvr_peer_remove: -EBUSY while remotes or requests name it.
+ * small. kvr_peer_add takes another rank's and returns its index, >= nranks; -EBADMSG, -EPROTO: as
+ * kvr_remote_open, and -EPROTO also of another provider. A peer that adds this rank shows up here
+ * by itself. kvr_peer_remove: -EBUSY while remotes or requests name it.
  */
 KVR_API ssize_t kvr_address(const struct kvr *, void *buf, size_t len);
 KVR_API int kvr_peer_add(struct kvr *, const void *address, size_t len);
@@ -208,8 +212,9 @@ KVR_API ssize_t kvr_region_rails(const struct kvr_region *, uint64_t offset, uin
 KVR_API int kvr_region_refresh(struct kvr_region *);
 
 /*
- * A peer's memory. -EBADMSG: truncated, damaged or not a descriptor. -EPROTO: of another version.
- * -EXDEV: of another peer or job than `peer`. Close with -EBUSY while requests use it.
+ * A peer's memory, from its descriptor, which may stand in a longer buffer. -EBADMSG: truncated,
+ * damaged or not a descriptor. -EPROTO: of another version. -EXDEV: of another peer or job than
+ * `peer`. Close with -EBUSY while requests use it.
  */
 KVR_API int kvr_remote_open(struct kvr *, int peer, const void *buf, size_t len,
                             struct kvr_remote **out);

@@ -300,6 +300,8 @@ int kvr_close(struct kvr *kvr)
 	struct wait wait = {.ready = all_peers_over, .arg = kvr, .timeout_ms = CLOSE_TIMEOUT_MS};
 	int rc;
 
+	if (!kvr)
+		return 0;
 	if (kvr->children) {
 		log_error("kvr_close: %u regions, remotes or requests are still open",
 		          kvr->children);

@@ -188,9 +188,11 @@ int kvr_region_open(struct kvr *kvr, void *addr, size_t len, int cuda_device,
 
 int kvr_region_close(struct kvr_region *region)
 {
-	struct kvr *kvr = region->kvr;
+	struct kvr *kvr = region ? region->kvr : NULL;
 	int rc;
 
+	if (!region)
+		return 0;
 	engine_lock(kvr);
 	rc = region->users ? -EBUSY : 0;
 	if (!rc)
@@ -265,6 +267,8 @@ int kvr_remote_open(struct kvr *kvr, int peer, const void *buf, size_t len, stru
 
 int kvr_remote_close(struct kvr_remote *remote)
 {
+	if (!remote)
+		return 0;
 	if (remote->users)
 		return -EBUSY;
 	remote->peer->remotes--;

@@ -188,6 +188,8 @@ int kvr_request_cancel(struct kvr_request *request)
 
 int kvr_request_close(struct kvr_request *request)
 {
+	if (!request)
+		return 0;
 	if (!is_finished(request))
 		return -EBUSY;
 	request->kvr->children--;

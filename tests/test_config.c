@@ -566,6 +566,17 @@ static void rails_by_a_long_list(void **state)
 	assert_true(config_rail_chosen(list, "eth8"));
 }
 
+/* As after an open that failed half-way. */
+static void closing_nothing(void **state)
+{
+	(void)state;
+	assert_int_equal(kvr_request_close(NULL), 0);
+	assert_int_equal(kvr_remote_close(NULL), 0);
+	assert_int_equal(kvr_region_close(NULL), 0);
+	kvr_plan_close(NULL);
+	assert_int_equal(kvr_close(NULL), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -588,6 +599,7 @@ int main(void)
 		cmocka_unit_test_setup(rails_by_name, clean),
 		cmocka_unit_test_setup(rails_that_are_mistyped, clean),
 		cmocka_unit_test_setup(rails_by_a_long_list, clean),
+		cmocka_unit_test(closing_nothing),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
