@@ -58,23 +58,40 @@ static void fill_fabric(struct run *run)
 	}
 }
 
-/* Libraries to preload: a sanitizer's own first, then ours, then what was there. */
-static bool set_preload(void)
+/* Our library, which lies beside the program; false: said why. Spaces and colons end a name in
+ * LD_PRELOAD, so a path with any gets a link in the fabric's folder. */
+static bool find_library(const struct run *run, char library[PATH_MAX + 16])
 {
-	char self[PATH_MAX] = {0}, library[PATH_MAX + 16], all[4 * PATH_MAX];
-	const char *before = getenv("LD_PRELOAD"), *runtime = "";
+	char self[PATH_MAX] = {0}, link[FABRIC_DIR_MAX + 16];
 
-#ifdef SOFTEFA_RUNTIME
-	runtime = SOFTEFA_RUNTIME ":";
-#endif
 	if (readlink("/proc/self/exe", self, sizeof(self) - 1) < 0)
 		return false;
-	snprintf(library, sizeof(library), "%s/libsoftefa.so", dirname(self));
+	snprintf(library, PATH_MAX + 16, "%s/libsoftefa.so", dirname(self));
 	if (access(library, R_OK)) {
 		fprintf(stderr, "softefa: %s: %s; it belongs beside the program\n", library,
 		        strerror(errno));
 		return false;
 	}
+	if (!strpbrk(library, " :"))
+		return true;
+	snprintf(link, sizeof(link), "%s/libsoftefa.so", run->dir.path);
+	if (symlink(library, link))
+		return false;
+	strcpy(library, link);
+	return true;
+}
+
+/* Libraries to preload: a sanitizer's own first, then ours, then what was there. */
+static bool set_preload(const struct run *run)
+{
+	char library[PATH_MAX + 16], all[4 * PATH_MAX];
+	const char *before = getenv("LD_PRELOAD"), *runtime = "";
+
+#ifdef SOFTEFA_RUNTIME
+	runtime = SOFTEFA_RUNTIME ":";
+#endif
+	if (!find_library(run, library))
+		return false;
 	snprintf(all, sizeof(all), "%s%s%s%s", runtime, library, before ? ":" : "",
 	         before ? before : "");
 	return !setenv("LD_PRELOAD", all, 1);
@@ -93,7 +110,7 @@ static bool set_environment(const struct run *run)
 	    (!realpath(options->topology, path) || setenv("HWLOC_XMLFILE", path, 1)))
 		return false;
 	return !setenv("SOFTEFA_HOSTS", text, 1) && !setenv("FI_EFA_ENABLE_SHM_TRANSFER", "0", 0) &&
-	       set_preload();
+	       set_preload(run);
 }
 
 static void exec_command(const struct run *run)

@@ -47,6 +47,14 @@ ends 0 '' --nics 4 -- sh -c 'test -d "$SYSFS_PATH/class/infiniband/rdmap16s27"'
 # shellcheck disable=SC2016
 ends 0 '' --nics 32 -- sh -c 'test -d "$SYSFS_PATH/class/infiniband/rdmap201s0"'
 
+# In a folder of which LD_PRELOAD would make two names.
+mkdir "$scratch/a b"
+cp "$softefa" "$(dirname -- "$softefa")/libsoftefa.so" "$scratch/a b"
+# shellcheck disable=SC2016
+"$scratch/a b/softefa" --nics 1 -- sh -c 'grep -q libsoftefa.so /proc/$$/maps' \
+	2>"$scratch/err" || failed "a folder with a space in its name"
+[ ! -s "$scratch/err" ] || failed "a folder with a space in its name: $(cat "$scratch/err")"
+
 # Wrong arguments.
 ends 2 'no command to run'
 ends 2 "--nics '33' is not a whole number from 1 to 32" --nics 33 -- true
