@@ -11,6 +11,10 @@ set -eu
 
 mpirun=/opt/amazon/openmpi/bin/mpirun # CMake prefers that one too
 [ -x $mpirun ] || mpirun=mpirun
+if ! command -v $mpirun >/dev/null; then
+	echo "apps/mpirun.sh: there is no mpirun: sh apps/deps.sh build" >&2
+	exit 127
+fi
 
 exec $mpirun --map-by slot:OVERSUBSCRIBE --bind-to none --mca pml ob1 --mca btl ^openib,ofi \
 	--mca btl_vader_single_copy_mechanism none --mca btl_tcp_if_exclude 127.0.0.1/8,docker0,sppp \

@@ -43,3 +43,8 @@ fi
 # shellcheck disable=SC2086 # a list
 only $tools cc make mpicc mpirun
 says "Not found: cmake"
+if [ ! -x /opt/amazon/openmpi/bin/mpirun ]; then
+	only sh id
+	PATH=$scratch/bin sh apps/mpirun.sh -n 2 true 2>"$scratch/log" && exit 1
+	grep -q 'there is no mpirun: sh apps/deps.sh build' "$scratch/log"
+fi
