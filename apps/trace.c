@@ -36,7 +36,7 @@ __attribute__((format(printf, 2, 3))) static int bad_line(const struct reader *r
 static int bad_file(const struct reader *reader, int error)
 {
 	snprintf(reader->why, reader->why_len, "%s: %s: name a readable trace file (JSON lines)",
-	         reader->path, strerror(error));
+	         reader->path, error == EINVAL ? "not a file" : strerror(error));
 	return -error;
 }
 
