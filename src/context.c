@@ -9,7 +9,6 @@
 #include "threads.h"
 #include "topology.h"
 #include <errno.h>
-#include <fnmatch.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,21 +17,16 @@
 #define CLOSE_TIMEOUT_MS 30000
 #define BYE_TIMEOUT_MS   1000
 
-/* A name that no offer has is a rail less than was asked for: misspelled, or down. */
-static void warn_of_missing(const char *rails, const struct fabric_list *list)
+/* A rail less than was asked for: misspelled, or down. */
+static void warn_of_stray(const char *rails, const struct fabric_list *list)
 {
-	char copy[sizeof(((struct config *)0)->rails)], *save, *token;
-	unsigned int i;
+	char stray[CONFIG_LIST];
 
-	strcpy(copy, rails);
-	for (token = strtok_r(copy, ",", &save); token; token = strtok_r(NULL, ",", &save)) {
-		for (i = 0; i < list->count && fnmatch(token, list->offers[i].name, 0); i++)
-			;
-		if (i == list->count)
-			log_warning("no rail of %s is called \"%s\", which KVR_RAILS or the "
-			            "option names (kvrail info shows them)",
-			            list->provider, token);
-	}
+	if (config_rails_stray(rails, list->offers[0].name, sizeof(list->offers[0]), list->count,
+	                       stray))
+		log_warning("no rail of %s is called \"%s\", which KVR_RAILS or the option names "
+		            "(kvrail info shows them)",
+		            list->provider, stray);
 }
 
 /* Which of the offers become rails: those that were named; without names all but loopback and
@@ -41,13 +35,10 @@ static int choose_offers(const struct config *config, struct fabric_list *list,
                          char why[FABRIC_WHY])
 {
 	bool named = *config->rails && !config_rails_exclude(config->rails), all_spare = true;
-	char stray[CONFIG_LIST];
 	unsigned int n = 0, at;
 
-	if (list->count && config_rails_stray(config->rails, list->offers[0].name,
-	                                      sizeof(list->offers[0]), list->count, stray))
-		log_warning("KVR_RAILS \"%s\": no rail here is called %s", config->rails, stray);
-
+	if (list->count)
+		warn_of_stray(config->rails, list);
 	for (unsigned int i = 0; i < list->count; i++)
 		all_spare &= list->offers[i].spare;
 	for (unsigned int i = 0; i < list->count; i++) {
@@ -57,8 +48,6 @@ static int choose_offers(const struct config *config, struct fabric_list *list,
 	}
 	if (n && n <= KVR_MAX_RAILS) {
 		list->count = n;
-		if (named)
-			warn_of_missing(config->rails, list);
 		return 0;
 	}
 	at = snprintf(

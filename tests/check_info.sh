@@ -177,7 +177,7 @@ grep -q '^lo  *-  *-  *-$' "$scratch/out" || fail "no row for lo"
 grep -q '^KVR_RAILS  *lo  ' "$scratch/out" || fail "no row for KVR_RAILS"
 grep -q '^No known NUMA node$' "$scratch/out" || fail "no tree"
 KVR_RAILS=' lo, eth 9'
-says 'no rail here is called eth 9' 0
+says 'is called "eth 9"' 0
 KVR_RAILS=lo
 
 # gpu_memory PROVIDER GPUS TEXT: what it says of GPU memory, on a machine with so many GPUs.
