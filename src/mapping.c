@@ -164,17 +164,12 @@ static unsigned char *row_of(struct affinity_map *map, struct affinity_place pla
 	return map->to_node[n];
 }
 
-/* Where nothing is known of the machine's, the file may well know more. */
-static void look_whether_here(struct loading *l, const char *name, struct affinity_place place)
+/* Whether a row is one of the machine's. Where none is, the file may well know more. */
+static bool is_here(const struct loading *l, const unsigned char *row, struct affinity_place place)
 {
-	bool is_here = false;
-
 	if (place.gpu >= 0)
-		is_here = !l->gpus || (unsigned int)place.gpu < l->gpus;
-	for (unsigned int n = 0; place.gpu < 0 && n < l->nodes; n++)
-		is_here |= l->map->node_number[n] == place.node;
-	if (!is_here && (place.gpu >= 0 || l->nodes))
-		snprintf(l->nowhere, sizeof(l->nowhere), "%.31s", name);
+		return !l->gpus || (unsigned int)place.gpu < l->gpus;
+	return !l->nodes || (size_t)(row - l->map->to_node[0]) < l->nodes * KVR_MAX_RAILS;
 }
 
 static int read_place(struct loading *l, const char *name, json_t *groups)
@@ -194,7 +189,8 @@ static int read_place(struct loading *l, const char *name, json_t *groups)
 	if (!row)
 		return fail(l, "%.40s: at most %d NUMA nodes and %d GPUs", name, AFFINITY_NODES,
 		            AFFINITY_GPUS);
-	look_whether_here(l, name, place);
+	if (!is_here(l, row, place))
+		snprintf(l->nowhere, sizeof(l->nowhere), "%.31s", name);
 	memset(row, DISTANCE_NEVER, KVR_MAX_RAILS);
 	json_array_foreach(groups, i, group) {
 		rc = read_group(l, i, group, row);
