@@ -37,8 +37,7 @@ static int choose_offers(const struct config *config, struct fabric_list *list,
 	bool named = *config->rails && !config_rails_exclude(config->rails), all_spare = true;
 	unsigned int n = 0, at;
 
-	if (list->count)
-		warn_of_stray(config->rails, list);
+	warn_of_stray(config->rails, list);
 	for (unsigned int i = 0; i < list->count; i++)
 		all_spare &= list->offers[i].spare;
 	for (unsigned int i = 0; i < list->count; i++) {
