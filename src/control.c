@@ -376,6 +376,8 @@ void control_on_sent(struct kvr *kvr, const struct flight *flight, unsigned int 
 	path->sends--;
 	path->fresh_sends -= flight->turn == path->turns;
 	peer->sends_in_flight--;
+	if (flight->old) /* it tells nothing of the new endpoint */
+		return;
 	if (!error) {
 		path->errors = path->missed = 0;
 		/* Where it is held back that says nothing. */

@@ -5,7 +5,6 @@
 #include "fabric_endpoint.h"
 #include "fabric_events.h"
 #include "fabric_memory.h"
-#include "fabric_retire.h"
 #include "offers.h"
 #include <endian.h>
 #include <errno.h>
@@ -39,13 +38,8 @@ struct fabric_nic {
 	struct fid_fabric *fabric;
 	struct fid_eq *eq;
 	struct fid_domain *domain;
-	struct fid_av *av;
-	struct fid_cq *cq;
-	struct fid_ep *ep;
-	struct fid_av *door_av;
-	struct fid_cq *door_cq; /* NULL: it is the other one's */
-	struct fid_ep *door;    /* NULL: being closed, or: */
-	struct retiring *retiring;
+	struct endpoint main, door;
+	struct endpoint old; /* a main one that was replaced, and still gets messages */
 	struct target *targets;
 	size_t target_count, target_room;
 	size_t cq_size;
@@ -82,30 +76,11 @@ static void close_fid(struct fid *fid)
 		fi_close(fid);
 }
 
-/* In the order in which they are to be closed; NULL is none. */
-static void take_door(struct fabric_nic *nic, struct fid *out[RETIRE_FIDS])
-{
-	out[0] = nic->door ? &nic->door->fid : NULL;
-	out[1] = nic->door_cq ? &nic->door_cq->fid : NULL;
-	out[2] = nic->door_av ? &nic->door_av->fid : NULL;
-	nic->door = NULL;
-	nic->door_cq = NULL;
-	nic->door_av = NULL;
-}
-
-static void close_door(struct fabric_nic *nic)
-{
-	struct fid *fids[RETIRE_FIDS];
-
-	take_door(nic, fids);
-	retire_at_once(fids);
-}
-
+/* Where something else waits for that, it has been done before. */
 static void nic_shut(struct fabric_nic *nic)
 {
-	close_door(nic);
-	close_fid(nic->ep ? &nic->ep->fid : NULL);
-	nic->ep = NULL;
+	endpoint_close(&nic->door);
+	endpoint_close(&nic->main);
 }
 
 static bool is_efa(const struct fabric_nic *nic)
@@ -121,9 +96,10 @@ static bool nic_prefers_reads(const struct fabric_nic *nic)
 	size_t len = sizeof(bool);
 
 	return is_efa(nic) &&
-	       !fi_getopt(&nic->ep->fid, FI_OPT_ENDPOINT, FI_OPT_EFA_EMULATED_WRITE, &writes,
+	       !fi_getopt(&nic->main.ep->fid, FI_OPT_ENDPOINT, FI_OPT_EFA_EMULATED_WRITE, &writes,
 	                  &len) &&
-	       !fi_getopt(&nic->ep->fid, FI_OPT_ENDPOINT, FI_OPT_EFA_EMULATED_READ, &reads, &len) &&
+	       !fi_getopt(&nic->main.ep->fid, FI_OPT_ENDPOINT, FI_OPT_EFA_EMULATED_READ, &reads,
+	                  &len) &&
 	       writes && !reads;
 #else
 	return is_efa(nic) && efa_devices().all_read;
@@ -136,19 +112,9 @@ static bool nic_shut_waits(const struct fabric_nic *nic)
 	return is_efa(nic);
 }
 
-static void close_endpoint(struct fabric_nic *nic)
-{
-	nic_shut(nic);
-	close_fid(nic->cq ? &nic->cq->fid : NULL);
-	close_fid(nic->av ? &nic->av->fid : NULL);
-	nic->cq = NULL;
-	nic->av = NULL;
-	nic->target_count = 0;
-}
-
 static void nic_close(struct fabric_nic *nic)
 {
-	close_endpoint(nic);
+	nic_shut(nic);
 	if (nic->porch_mr)
 		fabric_memory_deregister(nic->porch_mr);
 	close_fid(nic->domain ? &nic->domain->fid : NULL);
@@ -187,22 +153,18 @@ static int open_porch(struct fabric_nic *nic, const char *name, char why[FABRIC_
 	return rc ? fail(why, "fi_mr_regattr", name, rc) : 0;
 }
 
-/* Without an event queue efa ends the process on some errors; others need none. */
-static int open_one(struct fabric_nic *nic, struct fid_cq *cq, struct fid_av **av,
-                    struct fid_ep **ep, const char **call)
+/* cq: another's that it shares, or NULL. Without an event queue efa ends the process on some
+ * errors; others need none. */
+static int open_one(struct fabric_nic *nic, struct fid_cq *cq, struct endpoint *out,
+                    const char **call)
 {
-	return endpoint_open(nic->domain, nic->info, is_efa(nic) ? nic->eq : NULL, cq, av, ep,
-	                     call);
+	return endpoint_open(nic->domain, nic->info, is_efa(nic) ? nic->eq : NULL, cq, nic->cq_size,
+	                     out, call);
 }
 
 static int open_door(struct fabric_nic *nic, const char **call)
 {
-	int rc = is_efa(nic) ? endpoint_open_cq(nic->domain, nic->cq_size, &nic->door_cq, call) : 0;
-
-	if (rc)
-		return rc;
-	return open_one(nic, nic->door_cq ? nic->door_cq : nic->cq, &nic->door_av, &nic->door,
-	                call);
+	return open_one(nic, is_efa(nic) ? NULL : nic->main.cq, &nic->door, call);
 }
 
 static int open_endpoint(struct fabric_nic *nic, const char *name, char why[FABRIC_WHY])
@@ -210,9 +172,7 @@ static int open_endpoint(struct fabric_nic *nic, const char *name, char why[FABR
 	const char *call;
 	int rc;
 
-	if ((rc = endpoint_open_cq(nic->domain, nic->cq_size, &nic->cq, &call)) ||
-	    (rc = open_one(nic, nic->cq, &nic->av, &nic->ep, &call)) ||
-	    (rc = open_door(nic, &call)))
+	if ((rc = open_one(nic, NULL, &nic->main, &call)) || (rc = open_door(nic, &call)))
 		return fail(why, call, name, rc);
 	return 0;
 }
@@ -249,36 +209,45 @@ static int nic_reopen(struct fabric_nic *nic)
 {
 	char why[FABRIC_WHY];
 
-	close_endpoint(nic);
+	nic->target_count = 0;
 	return open_endpoint(nic, nic->info->domain_attr->name, why);
 }
 
-static int nic_retire(struct fabric_nic *nic)
+static int nic_replace(struct fabric_nic *nic)
 {
-	struct fid *fids[RETIRE_FIDS];
+	nic->old = nic->main;
+	nic->main = (struct endpoint){0};
+	return nic_reopen(nic);
+}
 
-	if (nic->retiring)
-		return retire_has_ended(&nic->retiring) ? 0 : -EAGAIN;
-	if (!nic->door || !is_efa(nic))
+static int nic_retire(struct fabric_nic *nic, enum fabric_part part)
+{
+	bool closed = true;
+
+	if (!is_efa(nic))
 		return 0;
-	take_door(nic, fids);
-	nic->retiring = retire_start(fids);
-	return nic->retiring ? -EAGAIN : 0;
+	if (part != FABRIC_OLD)
+		closed &= endpoint_retire(&nic->door);
+	if (part != FABRIC_DOOR)
+		closed &= endpoint_retire(&nic->old);
+	if (part == FABRIC_ALL)
+		closed &= endpoint_retire(&nic->main);
+	return closed ? 0 : -EAGAIN;
 }
 
 static int nic_renew(struct fabric_nic *nic)
 {
 	const char *call;
 
-	close_door(nic);
+	endpoint_close(&nic->door);
 	return open_door(nic, &call);
 }
 
 static void nic_abandon(struct fabric_nic *nic)
 {
-	if (nic->retiring)
-		retire_abandon(nic->retiring);
-	nic->retiring = NULL;
+	endpoint_abandon(&nic->door);
+	endpoint_abandon(&nic->old);
+	endpoint_abandon(&nic->main);
 }
 
 static uint64_t nic_base(const struct fabric_nic *nic, const void *addr)
@@ -294,12 +263,12 @@ static ssize_t nic_address(struct fabric_nic *nic, void *buf, size_t len)
 	uint64_t porch[2];
 	int rc;
 
-	if (!nic->door)
+	if (!nic->door.ep)
 		return -EAGAIN;
-	if ((rc = fi_getname(&nic->ep->fid, bytes + 1, &first)))
+	if ((rc = fi_getname(&nic->main.ep->fid, bytes + 1, &first)))
 		return rc;
 	second = len - 1 - first;
-	if ((rc = fi_getname(&nic->door->fid, bytes + 1 + first, &second)))
+	if ((rc = fi_getname(&nic->door.ep->fid, bytes + 1 + first, &second)))
 		return rc;
 	bytes[0] = first;
 	if (!nic->porch_mr)
@@ -336,8 +305,8 @@ static int nic_insert(struct fabric_nic *nic, const void *address, uint64_t *pee
 	struct target target = {0}, *targets;
 	int rc;
 
-	if ((rc = insert_one(nic->av, bytes + 1, &target.messages)) ||
-	    (rc = insert_one(nic->av, bytes + 1 + bytes[0], &target.memory)))
+	if ((rc = insert_one(nic->main.av, bytes + 1, &target.messages)) ||
+	    (rc = insert_one(nic->main.av, bytes + 1 + bytes[0], &target.memory)))
 		return rc;
 	if (nic->porch_mr)
 		find_porch(bytes, &target);
@@ -363,14 +332,14 @@ static int nic_warm(struct fabric_nic *nic, bool door)
 
 	if (len <= 0)
 		return len;
-	return door ? insert_one(nic->door_av, address + 1 + address[0], &ours)
-	            : insert_one(nic->av, address + 1, &ours);
+	return door ? insert_one(nic->door.av, address + 1 + address[0], &ours)
+	            : insert_one(nic->main.av, address + 1, &ours);
 }
 
 static void nic_remove(struct fabric_nic *nic, uint64_t peer)
 {
-	fi_av_remove(nic->av, &nic->targets[peer].messages, 1, 0);
-	fi_av_remove(nic->av, &nic->targets[peer].memory, 1, 0);
+	fi_av_remove(nic->main.av, &nic->targets[peer].messages, 1, 0);
+	fi_av_remove(nic->main.av, &nic->targets[peer].memory, 1, 0);
 }
 
 static enum fabric_memory_kind nic_gpu(const struct fabric_nic *nic)
@@ -401,7 +370,7 @@ static int write_delivered(struct fabric_nic *nic, const struct fabric_rma *rma,
 		.data = rma->immediate,
 	};
 
-	return fi_writemsg(nic->ep, &message,
+	return fi_writemsg(nic->main.ep, &message,
 	                   FI_DELIVERY_COMPLETE | FI_COMPLETION |
 	                           (rma->notify ? FI_REMOTE_CQ_DATA : 0));
 }
@@ -411,44 +380,47 @@ static int nic_write(struct fabric_nic *nic, const struct fabric_rma *rma, struc
 	if (rma->delivered)
 		return write_delivered(nic, rma, op);
 	if (rma->notify)
-		return fi_writedata(nic->ep, rma->local, rma->len, rma->mr->desc, rma->immediate,
-		                    nic->targets[rma->peer].memory, rma->remote, rma->key, op);
-	return fi_write(nic->ep, rma->local, rma->len, rma->mr->desc,
+		return fi_writedata(nic->main.ep, rma->local, rma->len, rma->mr->desc,
+		                    rma->immediate, nic->targets[rma->peer].memory, rma->remote,
+		                    rma->key, op);
+	return fi_write(nic->main.ep, rma->local, rma->len, rma->mr->desc,
 	                nic->targets[rma->peer].memory, rma->remote, rma->key, op);
 }
 
 static int nic_read(struct fabric_nic *nic, const struct fabric_rma *rma, struct fabric_op *op)
 {
-	return fi_read(nic->ep, rma->local, rma->len, rma->mr->desc, nic->targets[rma->peer].memory,
-	               rma->remote, rma->key, op);
+	return fi_read(nic->main.ep, rma->local, rma->len, rma->mr->desc,
+	               nic->targets[rma->peer].memory, rma->remote, rma->key, op);
 }
 
 static int nic_greet(struct fabric_nic *nic, uint64_t peer, struct fabric_op *op)
 {
 	const struct target *target = &nic->targets[peer];
 
-	return fi_read(nic->ep, &nic->porch[1], 1, nic->porch_mr->desc, target->memory,
+	return fi_read(nic->main.ep, &nic->porch[1], 1, nic->porch_mr->desc, target->memory,
 	               target->porch, target->porch_key, op);
 }
 
 static int nic_send(struct fabric_nic *nic, const void *buf, size_t len, struct fabric_mr *mr,
                     uint64_t peer, struct fabric_op *op)
 {
-	return fi_send(nic->ep, buf, len, mr->desc, nic->targets[peer].messages, op);
+	return fi_send(nic->main.ep, buf, len, mr->desc, nic->targets[peer].messages, op);
 }
 
 static int nic_recv(struct fabric_nic *nic, void *buf, size_t len, struct fabric_mr *mr,
                     struct fabric_op *op)
 {
-	return fi_recv(nic->ep, buf, len, mr->desc, FI_ADDR_UNSPEC, op);
+	return fi_recv(nic->main.ep, buf, len, mr->desc, FI_ADDR_UNSPEC, op);
 }
 
 static int nic_poll(struct fabric_nic *nic, struct fabric_event *events, int max)
 {
-	int n = events_read(nic->cq, events, max);
+	int n = events_read(nic->main.cq, events, max);
 
-	if (nic->door_cq && n < max)
-		n += events_read(nic->door_cq, events + n, max - n);
+	if (nic->door.cq && n < max)
+		n += events_read(nic->door.cq, events + n, max - n);
+	if (nic->old.cq && n < max)
+		n += events_read(nic->old.cq, events + n, max - n);
 	return n || ++nic->polls % 4096 ? n : events_read_errors(nic->eq, events);
 }
 
@@ -460,6 +432,7 @@ const struct fabric_ops fabric_libfabric = {
 	.prefers_reads = nic_prefers_reads,
 	.shut_waits = nic_shut_waits,
 	.reopen = nic_reopen,
+	.replace = nic_replace,
 	.retire = nic_retire,
 	.renew = nic_renew,
 	.abandon = nic_abandon,

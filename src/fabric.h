@@ -44,6 +44,13 @@ struct fabric_op {
 	void *space[8];
 };
 
+/* What can be given up by itself. */
+enum fabric_part {
+	FABRIC_DOOR, /* by which peers write and read */
+	FABRIC_OLD,  /* what was replaced; nothing is reported any more of what it had started */
+	FABRIC_ALL,  /* both, and the endpoint; then shut is all that is left */
+};
+
 enum fabric_memory_kind {
 	FABRIC_HOST,
 	FABRIC_GPU,    /* named by its address; the GPU's context is the calling thread's */
@@ -100,7 +107,8 @@ struct fabric_ops {
 	int (*open)(const struct fabric_offer *, const struct fabric_limits *,
 	            struct fabric_nic **out, char why[FABRIC_WHY]);
 	/* Ends all operations: nothing of them is sent or lands here any more, nor is reported, and
-	 * their buffers are the caller's again. Then reopen; or dereg, then close. */
+	 * their buffers are the caller's again. Then reopen; or dereg, then close. Where it waits:
+	 * after retire of all. */
 	void (*shut)(struct fabric_nic *);
 	/* Whether it imitates writes by messages, but reads by the device. NULL: it does not. */
 	bool (*prefers_reads)(const struct fabric_nic *);
@@ -108,12 +116,15 @@ struct fabric_ops {
 	bool (*shut_waits)(const struct fabric_nic *);
 	/* After shut: a new endpoint, with a new address and no peers; registrations stay. */
 	int (*reopen)(struct fabric_nic *);
-	/* Where shut waits: gives up the address for what peers start, in the background. 0:
-	 * nothing that they write or read by it lands here, or is read from here, any more;
-	 * -EAGAIN: not yet, ask again, and do not shut. Then renew; or shut. NULL: there is nothing
-	 * to wait for. */
-	int (*retire)(struct fabric_nic *);
-	/* A new address for what peers start; the old one is given up as by retire. */
+	/* Instead, where shut waits, after retire of the door: the endpoint before it ends what was
+	 * started, and gets messages in the buffers that it has, until it is retired as well; not
+	 * before that again. */
+	int (*replace)(struct fabric_nic *);
+	/* Where shut waits: gives something up in the background. 0: it is; nothing that peers
+	 * write or read by that address lands here, or is read from here, any more. -EAGAIN: not
+	 * yet, ask again. NULL: there is nothing to wait for. */
+	int (*retire)(struct fabric_nic *, enum fabric_part);
+	/* After retire of the door: a new one, with a new address. */
 	int (*renew)(struct fabric_nic *);
 	/* What retire has not ended never ends; the NIC is not used any more, nor closed. NULL:
 	 * there is nothing to do. */

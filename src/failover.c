@@ -187,11 +187,12 @@ void failover_renew(struct kvr *kvr)
 		rc = rail_renew(&kvr->rails[r]);
 		kvr->rails[r].renew_wanted = rc == -EAGAIN;
 		kvr->renew_wanted |= rc == -EAGAIN;
-		if (!rc)
-			announce_to_all(kvr, r);
-		else if (rc != -EAGAIN)
-			log_error("rail %s: a new address for peers: %s", kvr->rails[r].name,
-			          kvr_strerror(rc));
+		if (rc == -EAGAIN)
+			continue;
+		if (rc)
+			log_error("rail %s: out of use for good: a new address for peers: %s",
+			          kvr->rails[r].name, kvr_strerror(rc));
+		announce_to_all(kvr, r);
 	}
 }
 
@@ -306,15 +307,16 @@ static void greet_strangers(struct kvr *kvr)
 			peer_connect(kvr, kvr->peers[i]);
 }
 
-/* By itself, where nothing was stuck in the old one: all other paths may be worse, and a peer that
- * has not heard of it when it resets the last endpoint that we know of is lost. */
-static void introduce_new(struct kvr *kvr, struct peer *peer, const struct rail *rail, int error)
+/* There may be none: then the peers are to know that the old one is gone. */
+static void on_new_endpoint(struct kvr *kvr, struct rail *rail, int error)
 {
-	bool was_known = peer->path[rail->index].address != PEER_NOT_INSERTED;
-
-	way_on_reset(peer, rail->index);
-	if (was_known && rail->shut_waits && peer->state == PEER_UP && !error)
-		control_ping(kvr, peer, rail->index);
+	rail->stats.resets++;
+	rail->reset_at = kvr->now;
+	if (error)
+		log_error("rail %s: out of use for good: a new endpoint: %s", rail->name,
+		          kvr_strerror(error));
+	announce_to_all(kvr, rail->index);
+	greet_strangers(kvr);
 }
 
 /* The endpoint with all that is stuck in it is given up. What it was to write may have landed until
@@ -325,12 +327,10 @@ static void reset(struct kvr *kvr, struct rail *rail)
 	struct flight *f, *end = rail->flights + rail_flights(rail);
 	int rc = rail_reset(rail);
 
-	rail->drain_at = rail->held_at = rail->rest_at = 0;
-	rail->stats.resets++;
-	rail->reset_at = kvr->now;
+	rail->drain_at = 0;
 	for (uint32_t i = 0; i < kvr->peer_count; i++)
 		if (kvr->peers[i] && kvr->peers[i]->path)
-			introduce_new(kvr, kvr->peers[i], rail, rc);
+			way_on_reset(kvr->peers[i], r);
 	for (f = rail->flights; f < end; f++) {
 		if (f->transfer && !f->ended)
 			way_on_stuck(f->transfer->peer, r, f->there);
@@ -341,11 +341,45 @@ static void reset(struct kvr *kvr, struct rail *rail)
 		    (f->transfer->request->is_read || f->transfer->peer->state == PEER_DEAD))
 			settle(kvr, rail, f);
 	}
-	if (rc)
-		log_error("rail %s: a new endpoint: %s", rail->name, kvr_strerror(rc));
-	else
-		announce_to_all(kvr, r);
-	greet_strangers(kvr);
+	on_new_endpoint(kvr, rail, rc);
+}
+
+/* By itself it says that it is there: all other paths may be worse. */
+static void introduce_new(struct kvr *kvr, struct peer *peer, unsigned int r)
+{
+	bool was_known = peer->path[r].address != PEER_NOT_INSERTED;
+
+	way_on_replaced(peer, r);
+	if (was_known && peer->state == PEER_UP)
+		control_ping(kvr, peer, r);
+}
+
+static void replace(struct kvr *kvr, struct rail *rail)
+{
+	int rc = rail_replace(rail);
+
+	if (rc == -EAGAIN)
+		return;
+	rail->held_at = 0;
+	rail->renew_wanted = false;
+	for (uint32_t i = 0; i < kvr->peer_count; i++)
+		if (kvr->peers[i] && kvr->peers[i]->path)
+			introduce_new(kvr, kvr->peers[i], rail->index);
+	on_new_endpoint(kvr, rail, rc);
+}
+
+/* The endpoint before this one gets messages until the peers know of this one: or two ranks that
+ * replace theirs for each other at once would lose each other. Then nothing lands of what it was to
+ * read. */
+static void close_old(struct kvr *kvr, struct rail *rail)
+{
+	struct flight *f, *end = rail->flights + rail_flights(rail);
+
+	if (reset_is_news(kvr, rail) || !rail_close_old(rail))
+		return;
+	for (f = rail->flights; f < end; f++)
+		if (f->transfer && f->old && f->transfer->request->is_read)
+			settle(kvr, rail, f);
 }
 
 /* An endpoint that cannot be shut while anything is in flight; with the dead, their endpoints are
@@ -365,8 +399,9 @@ static void check_stuck(struct kvr *kvr, struct rail *rail)
 		settle_dead(kvr, rail);
 		if (reset_is_forsaken(kvr, rail))
 			rail_forsake(rail);
-		if (reset_is_held(kvr, rail))
-			reset(kvr, rail);
+		close_old(kvr, rail);
+		if (rail->replaces || reset_is_held(kvr, rail))
+			replace(kvr, rail);
 		return;
 	}
 	if (reset_is_due(kvr, rail))
@@ -383,7 +418,7 @@ static void check_paths(struct kvr *kvr, struct peer *peer)
 {
 	for (unsigned int r = 0; r < kvr->rail_count; r++) {
 		check_greeting(kvr, peer, r);
-		peer->pace[r].out = peer->path[r].health.out ||
+		peer->pace[r].out = peer->path[r].health.out || kvr->rails[r].gone ||
 		                    (kvr->rails[r].shut_waits && !peer->path[r].met) ||
 		                    is_clogged(&kvr->rails[r]);
 		if (health_wants_try(&peer->path[r].health, kvr->now))

@@ -327,7 +327,7 @@ void transfer_on_greeted(struct kvr *kvr, struct peer *peer, struct rail *rail,
 	struct path *path = &peer->path[rail->index];
 
 	peer->sends_in_flight--;
-	if (flight->there != path->there || flight->epoch != path->epoch)
+	if (flight->old || flight->there != path->there || flight->epoch != path->epoch)
 		return;
 	path->greeting = false;
 	path->met = !error;

@@ -10,11 +10,9 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#define SENDS     32 /* control messages in flight */
-#define RECEIVES  32 /* control messages a burst may bring before we poll */
-#define DRAIN_NS  (200 * 1000 * 1000)
-#define RETIRE_NS (5000 * INT64_C(1000000))
-#define REST_NS   (20 * 1000) /* while there is nothing to read */
+#define SENDS    32 /* control messages in flight */
+#define RECEIVES 32 /* control messages a burst may bring before we poll */
+#define MESSAGES (SENDS + 2 * RECEIVES)
 
 /* ns, of rail_measure() */
 #define METER_STEP 20e6
@@ -57,10 +55,15 @@ static void fill_list(struct rail *rail, struct flight_list *list, enum flight_k
 	}
 }
 
+static void fill_receives(struct rail *rail)
+{
+	fill_list(rail, &rail->receives, FLIGHT_RECEIVE, rail->receiving, RECEIVES);
+}
+
 static void fill_messages(struct rail *rail)
 {
 	fill_list(rail, &rail->sends, FLIGHT_SEND, rail->messages, SENDS);
-	fill_list(rail, &rail->receives, FLIGHT_RECEIVE, rail->messages + SENDS, RECEIVES);
+	fill_receives(rail);
 	rail->sends_in_flight = 0;
 	rail->refused_at = 0;
 }
@@ -70,12 +73,13 @@ static int open_buffers(struct rail *rail)
 	struct fabric_memory memory;
 
 	rail->flights = calloc(rail_flights(rail), sizeof(*rail->flights));
-	rail->messages = calloc(SENDS + RECEIVES, sizeof(*rail->messages));
-	rail->slab_bytes = (SENDS + RECEIVES) * WIRE_MESSAGE_MAX;
+	rail->messages = calloc(MESSAGES, sizeof(*rail->messages));
+	rail->slab_bytes = MESSAGES * WIRE_MESSAGE_MAX;
 	rail->slab = slab_alloc(rail->slab_bytes, rail->numa_node);
 	if (!rail->flights || !rail->messages || !rail->slab)
 		return -ENOMEM;
 	fill_list(rail, &rail->pieces, FLIGHT_PIECE, rail->flights, rail_flights(rail));
+	rail->receiving = rail->messages + SENDS;
 	fill_messages(rail);
 	memory = (struct fabric_memory){.addr = rail->slab, .len = rail->slab_bytes};
 	return rail->fabric->reg(rail->nic, &memory, 1, &rail->slab_mr);
@@ -138,121 +142,13 @@ int rail_open(struct rail *rail, const struct fabric_ops *fabric, const struct f
 	return rc;
 }
 
-/* Whether the address for what peers start is given up. */
-static bool retire(struct rail *rail)
+bool rail_retire(struct rail *rail, enum fabric_part part)
 {
-	if (!rail->fabric->retire || rail->fabric->retire(rail->nic) != -EAGAIN)
+	if (!rail->fabric->retire || rail->fabric->retire(rail->nic, part) != -EAGAIN)
 		rail->retires_at = 0;
 	else if (!rail->retires_at)
 		rail->retires_at = clock_now();
 	return !rail->retires_at;
-}
-
-/* Whether it is worth a wait: a piece's last bytes, or a door that a busy machine is slow to close.
- * All rails' doors began at once, and have that time together. */
-static bool may_end(const struct rail *rail, int64_t since)
-{
-	int64_t now = clock_now();
-
-	return (rail->pieces_in_flight + rail->sends_in_flight && now - since < DRAIN_NS) ||
-	       (rail->retires_at && now - rail->retires_at < RETIRE_NS);
-}
-
-/* Waits a moment for what is in flight; whether it has all ended. */
-static bool drain(struct rail *rail)
-{
-	int64_t since = clock_now();
-	struct fabric_event event;
-	struct flight *flight;
-
-	while (retire(rail), may_end(rail, since)) {
-		if (rail->fabric->poll(rail->nic, &event, 1) != 1) {
-			clock_rest(REST_NS);
-			continue;
-		}
-		if (!event.op)
-			continue;
-		flight = event_flight(&event);
-		if (flight->kind == FLIGHT_PIECE)
-			rail_end(rail, flight);
-		else
-			rail_release(rail, flight);
-	}
-	return rail_is_idle(rail);
-}
-
-/* The device may use their buffers until the process ends: they are kept in sight. */
-static struct left {
-	struct left *next;
-	struct rail rail;
-} * _Atomic all_left;
-
-static void leave_open(const struct rail *rail)
-{
-	struct left *left = malloc(sizeof(*left));
-
-	log_warning("rail %s: left open: its device does not end all operations", rail->name);
-	if (!left)
-		return;
-	left->rail = *rail;
-	left->next = all_left;
-	while (!atomic_compare_exchange_weak(&all_left, &left->next, left))
-		;
-}
-
-static void free_buffers(struct rail *rail)
-{
-	struct flight *flights;
-
-	if (rail->slab)
-		munmap(rail->slab, rail->slab_bytes);
-	while ((flights = SLIST_FIRST(&rail->forsaken))) {
-		SLIST_REMOVE_HEAD(&rail->forsaken, link);
-		free(flights);
-	}
-	free(rail->flights);
-	free(rail->messages);
-	rail->slab = NULL;
-	rail->flights = rail->messages = NULL;
-}
-
-void rail_free_left(void)
-{
-	struct left *left = atomic_exchange(&all_left, NULL), *next;
-
-	for (; left; left = next) {
-		next = left->next;
-		left->rail.fabric->dereg(left->rail.slab_mr);
-		free_buffers(&left->rail);
-		free(left);
-	}
-}
-
-void rail_begin_close(struct rail *rail)
-{
-	if (rail->nic && rail->shut_waits)
-		retire(rail);
-}
-
-void rail_close(struct rail *rail)
-{
-	if (rail->nic && rail->shut_waits && !drain(rail)) {
-		if (rail->fabric->abandon)
-			rail->fabric->abandon(rail->nic);
-		leave_open(rail);
-		return;
-	}
-	/* The endpoint goes first: its receives are still posted in the slab, whose registration
-	 * belongs to a domain that close would take along. */
-	if (rail->nic)
-		rail->fabric->shut(rail->nic);
-	if (rail->slab_mr)
-		rail->fabric->dereg(rail->slab_mr);
-	if (rail->nic)
-		rail->fabric->close(rail->nic);
-	free_buffers(rail);
-	rail->nic = NULL;
-	rail->slab_mr = NULL;
 }
 
 int rail_post(struct rail *rail, const struct fabric_rma *rma, bool is_read, struct flight **out)
@@ -265,7 +161,7 @@ int rail_post(struct rail *rail, const struct fabric_rma *rma, bool is_read, str
 		return rc;
 	SLIST_REMOVE_HEAD(&rail->pieces, link);
 	flight->len = rma->len;
-	flight->condemned = flight->ended = false;
+	flight->condemned = flight->ended = flight->old = false;
 	rail->pieces_in_flight++;
 	rail->bytes_in_flight += rma->len;
 	rail->stuck_at = 0;
@@ -316,17 +212,80 @@ int rail_forsake(struct rail *rail)
 	return 0;
 }
 
-int rail_reset(struct rail *rail)
+/* What was said of the old endpoint holds whether or not there is a new one. */
+static int start_again(struct rail *rail, int rc)
 {
-	int rc;
-
-	rail->fabric->shut(rail->nic);
-	fill_messages(rail);
-	if ((rc = rail->fabric->reopen(rail->nic)) || (rc = learn_address(rail)))
-		return rc;
 	rail->endpoint.epoch++;
 	rail->stuck_at = 0;
-	return post_receives(rail);
+	if (!rc && !(rc = learn_address(rail)))
+		rc = post_receives(rail);
+	rail->gone = rc;
+	return rc;
+}
+
+int rail_reset(struct rail *rail)
+{
+	rail->fabric->shut(rail->nic);
+	fill_messages(rail);
+	return start_again(rail, rail->fabric->reopen(rail->nic));
+}
+
+static void mark_old(struct flight *f, const struct flight *end)
+{
+	for (; f < end; f++)
+		f->old = !f->ended;
+}
+
+int rail_replace(struct rail *rail)
+{
+	rail->replaces = !rail_retire(rail, FABRIC_DOOR);
+	if (rail->replaces)
+		return -EAGAIN;
+	mark_old(rail->flights, rail->flights + rail_flights(rail));
+	mark_old(rail->messages, rail->messages + SENDS);
+	rail->has_old = true;
+	rail->receiving += rail->receiving == rail->messages + SENDS ? RECEIVES : -RECEIVES;
+	fill_receives(rail);
+	return start_again(rail, rail->fabric->replace(rail->nic));
+}
+
+static bool has_old_pieces(const struct rail *rail)
+{
+	const struct flight *f, *end = rail->flights + rail_flights(rail);
+
+	for (f = rail->flights; f < end; f++)
+		if (f->old && !f->ended && !f->condemned)
+			return true;
+	return false;
+}
+
+bool rail_close_old(struct rail *rail)
+{
+	if (!rail->has_old || rail->old_ends || has_old_pieces(rail))
+		return false;
+	rail->old_ends = rail->fabric->retire(rail->nic, FABRIC_OLD) != -EAGAIN;
+	return rail->old_ends;
+}
+
+static int end_some(struct flight *f, const struct flight *end, struct fabric_event *events,
+                    int max)
+{
+	int n = 0;
+
+	for (; f < end && n < max; f++)
+		if (f->old && !f->ended)
+			events[n++] = (struct fabric_event){.error = -ECANCELED, .op = &f->op};
+	return n;
+}
+
+/* What the provider has not ended of an endpoint that is closed; 0: that is all. */
+static int end_old(struct rail *rail, struct fabric_event *events, int max)
+{
+	int n = end_some(rail->flights, rail->flights + rail_flights(rail), events, max);
+
+	n += end_some(rail->messages, rail->messages + SENDS, events + n, max - n);
+	rail->has_old = rail->old_ends = n;
+	return n;
 }
 
 /* Where it fails the first peer meets with the same, and says so. */
@@ -348,20 +307,21 @@ int rail_renew(struct rail *rail)
 {
 	int rc;
 
-	if (!retire(rail))
+	if (rail->replaces || !rail_retire(rail, FABRIC_DOOR))
 		return -EAGAIN;
-	if ((rc = rail->fabric->renew(rail->nic)) || (rc = learn_address(rail)))
-		return rc;
 	rail->endpoint.epoch++;
-	return 0;
+	rc = rail->gone ? -ENETDOWN : rail->fabric->renew(rail->nic);
+	if (!rc)
+		rc = learn_address(rail);
+	rail->gone = rc;
+	return rc;
 }
 
 static void take_send(struct rail *rail, struct flight *flight, struct peer *peer)
 {
 	SLIST_REMOVE_HEAD(&rail->sends, link);
-	flight->ended = false;
+	flight->ended = flight->old = flight->greets = false;
 	flight->peer = peer;
-	flight->greets = false;
 	rail->sends_in_flight++;
 }
 
@@ -372,6 +332,8 @@ int rail_send(struct rail *rail, const struct wire_message *message, uint64_t to
 	ssize_t len;
 	int rc;
 
+	if (rail->gone)
+		return -ENETDOWN;
 	if (!flight)
 		return -EAGAIN;
 	len = wire_message_encode(message, flight->buffer, WIRE_MESSAGE_MAX);
@@ -397,6 +359,8 @@ int rail_greet(struct rail *rail, uint64_t to, struct peer *peer, struct flight 
 	struct flight *flight = SLIST_FIRST(&rail->sends);
 	int rc;
 
+	if (rail->gone)
+		return -ENETDOWN;
 	if (!flight)
 		return -EAGAIN;
 	if ((rc = rail->fabric->greet(rail->nic, to, &flight->op)))
@@ -455,8 +419,14 @@ void rail_measure(struct rail *rail, int64_t now)
 
 int rail_poll(struct rail *rail, struct fabric_event *events, int max)
 {
+	int n;
+
+	if (rail->gone)
+		return 0;
 	if (!SLIST_EMPTY(&rail->receives))
 		post_receives(rail);
+	if (rail->old_ends && (n = end_old(rail, events, max)))
+		return n;
 	return rail->fabric->poll(rail->nic, events, max);
 }
 
@@ -479,7 +449,8 @@ void rail_release(struct rail *rail, struct flight *flight)
 		SLIST_INSERT_HEAD(&rail->sends, flight, link);
 		break;
 	case FLIGHT_RECEIVE:
-		SLIST_INSERT_HEAD(&rail->receives, flight, link);
+		if (flight >= rail->receiving && flight < rail->receiving + RECEIVES)
+			SLIST_INSERT_HEAD(&rail->receives, flight, link);
 		break;
 	}
 }

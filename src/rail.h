@@ -28,6 +28,7 @@ struct flight {
 	int64_t posted_at;     /* also of a SEND */
 	bool condemned;        /* given up: sent elsewhere */
 	bool ended;            /* the provider is done with it */
+	bool old;              /* from an endpoint that was replaced since */
 	bool greets;           /* SEND: it introduces the endpoints instead */
 	struct peer *peer;     /* SEND: to whom; NULL: it is gone */
 	uint32_t turn;         /* SEND: the path's turns then */
@@ -53,7 +54,8 @@ struct rail {
 	struct wire_endpoint endpoint;
 
 	struct flight *flights;                     /* of pieces, see rail_flights */
-	struct flight *messages;                    /* sends, then receives */
+	struct flight *messages;                    /* sends, then receives, and those again */
+	struct flight *receiving;                   /* the half of these that is in use */
 	struct flight_list pieces, sends, receives; /* free; receives: to be posted again */
 	struct flight_list forsaken;                /* arrays of pieces, by their first ones */
 	uint8_t *slab;
@@ -65,6 +67,10 @@ struct rail {
 	bool renew_wanted;       /* a peer asked for a new epoch */
 	bool shut_waits;         /* see fabric_ops.shut_waits */
 	bool warm, door_is_warm; /* see fabric_ops.warm */
+	bool replaces;           /* rail_replace has begun */
+	bool has_old;            /* see rail_close_old */
+	bool old_ends;           /* what it had in flight when it was closed is to be told */
+	bool gone;               /* no new endpoint could be had: nothing ever goes or comes */
 	/* ns; since when the provider takes no message, and when it last said so; 0: not so */
 	int64_t refused_at, refused_last;
 	int64_t reset_at; /* ns; when it got its endpoint, if that is not the first one; 0: it is */
@@ -73,7 +79,6 @@ struct rail {
 	int64_t held_at;  /* ns; when a message went to where others are held back; 0: none did */
 	int64_t retires_at; /* ns; since when fabric_ops.retire gives up the address; 0: it does not
 	                     */
-	int64_t rest_at; /* ns; drained for that, and idle: since then, or a bit later; 0: not so */
 	uint64_t window, piece_max, bytes_in_flight;
 	_Atomic uint32_t paths_out; /* peers for which it is out of use */
 	struct kvr_stats stats;
@@ -99,17 +104,19 @@ void rail_measure(struct rail *, int64_t now);
 /* Whether a piece may go now. */
 static inline bool rail_has_room(const struct rail *rail)
 {
-	return rail->pieces_in_flight < rail->depth && !rail->drain_at &&
+	return rail->pieces_in_flight < rail->depth && !rail->drain_at && !rail->gone &&
 	       !SLIST_EMPTY(&rail->pieces) &&
 	       (!rail->pieces_in_flight || rail->bytes_in_flight + rail->piece_max <= rail->window);
 }
 
-/* Nothing is in flight, or was given up by rail_forsake; nor is anything being closed. */
-static inline bool rail_is_idle(const struct rail *rail)
+/* Whether anything is in flight, or was given up by rail_forsake. */
+static inline bool rail_is_flying(const struct rail *rail)
 {
-	return !(rail->pieces_in_flight + rail->sends_in_flight) && SLIST_EMPTY(&rail->forsaken) &&
-	       !rail->retires_at;
+	return rail->pieces_in_flight + rail->sends_in_flight || !SLIST_EMPTY(&rail->forsaken);
 }
+
+/* See fabric_ops.retire; whether it is given up. */
+bool rail_retire(struct rail *, enum fabric_part);
 
 /* Posts a piece; there was room. The caller fills in whose it is. -EAGAIN: not now. */
 int rail_post(struct rail *, const struct fabric_rma *, bool is_read, struct flight **out);
@@ -131,15 +138,23 @@ static inline uint32_t rail_flights(const struct rail *rail)
 int rail_forsake(struct rail *);
 
 /* A new endpoint: whatever was in flight has ended, see fabric_ops.shut; receives are posted, and
- * nobody knows its address yet. */
+ * nobody knows its address yet. After an error there is none, and all that has ended, too. */
 int rail_reset(struct rail *);
+
+/* Likewise where shut waits, see fabric_ops.replace: what is in flight goes on. -EAGAIN: the door
+ * is still being given up, call again. */
+int rail_replace(struct rail *);
+
+/* Closes what was replaced, when all pieces on it have ended or been given up; whether that is done
+ * now. Then rail_poll tells that the rest has ended, too, and has_old is false. */
+bool rail_close_old(struct rail *);
 
 /* What its first peer would have to wait for is done now, see fabric_ops.warm. */
 void rail_warm(struct rail *);
 void rail_warm_door(struct rail *); /* likewise, the first that writes or reads here */
 
 /* A new address for what peers start, see fabric_ops.renew. -EAGAIN: the old one is still being
- * given up, call again. */
+ * given up, call again. Another error: there is none; but the old one is given up. */
 int rail_renew(struct rail *);
 
 /* Sends a message to the peer at fabric address `to`; the caller fills in where that is. -EAGAIN:

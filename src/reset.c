@@ -13,8 +13,6 @@
 #define STUCK        (50 * MS)   /* the provider may still be done with them by itself */
 #define FORSAKEN     (500 * MS)  /* the same, where an endpoint cannot be reset */
 #define HELD         (100 * MS)  /* for an answer, which would say that nothing is held back */
-#define HELD_DRAIN   (2000 * MS) /* until what is in flight has ended; or ... */
-#define HELD_PAUSE   (5000 * MS) /* ... it is not tried again before */
 #define SETTLED      (1000 * MS) /* twice that at most: until the next rail is reset, all the same */
 
 /* When a peer dies, or falls silent, all who talked to it have the same reason to reset in the same
@@ -28,9 +26,8 @@ static int64_t own_span(const struct kvr *kvr, const struct rail *rail, int64_t 
 	return (int64_t)(XXH64(which, sizeof(which), 0) % (uint64_t)most);
 }
 
-/* Whether some peer may not know the rail's address yet. One may be silent, or as stuck as we are:
- * after a while that does not count. */
-static bool is_news(const struct kvr *kvr, const struct rail *rail)
+/* A peer may be silent, or as stuck as we are: after a while it does not count. */
+bool reset_is_news(const struct kvr *kvr, const struct rail *rail)
 {
 	const struct wire_message news = {.type = WIRE_RAIL, .a = rail->index};
 	const struct peer *peer;
@@ -72,7 +69,7 @@ static bool may_reset(const struct kvr *kvr, const struct rail *rail)
 	for (other = kvr->rails; other < end; other++) {
 		if (other->reset_at < rail->reset_at && is_due(kvr, other))
 			return false;
-		news += is_news(kvr, other);
+		news += reset_is_news(kvr, other);
 	}
 	return 2 * news < kvr->rail_count;
 }
@@ -142,50 +139,11 @@ static bool holds_back(const struct kvr *kvr, const struct rail *rail)
 	return false;
 }
 
-/* One at a time: while a rail drains nothing is said by it, and peers are to hear of its address
- * before the next one goes. */
-static bool may_drain(const struct kvr *kvr, const struct rail *rail)
-{
-	const struct rail *other, *end = kvr->rails + kvr->rail_count;
-
-	for (other = kvr->rails; other < end; other++)
-		if ((other != rail && other->drain_at) || is_news(kvr, other))
-			return false;
-	return true;
-}
-
-/* Nothing is in flight since a moment of its own: what was may have been in the hands of a NIC that
- * is silent, which lets go of what comes from many rails, and ranks, at once. */
-static bool is_at_rest(const struct kvr *kvr, struct rail *rail)
-{
-	if (!rail_is_idle(rail))
-		rail->rest_at = 0;
-	else if (!rail->rest_at)
-		rail->rest_at = own_moment(kvr, rail);
-	return rail->rest_at && kvr->now >= rail->rest_at;
-}
-
-static void hold_on(struct rail *rail, int64_t held_at)
-{
-	rail->held_at = held_at;
-	rail->drain_at = rail->rest_at = 0;
-}
-
 bool reset_is_held(const struct kvr *kvr, struct rail *rail)
 {
-	if (!rail->held_at || kvr->now - rail->held_at < HELD)
+	if (!rail->held_at || kvr->now - rail->held_at < HELD + own_span(kvr, rail, SPREAD))
 		return false;
-	if (!holds_back(kvr, rail)) {
-		hold_on(rail, 0);
-		return false;
-	}
-	if (!rail->drain_at && !may_drain(kvr, rail))
-		return false;
-	if (!rail->drain_at)
-		rail->drain_at = kvr->now;
-	if (is_at_rest(kvr, rail))
-		return true;
-	if (!rail->rest_at && kvr->now - rail->drain_at > HELD_DRAIN)
-		hold_on(rail, kvr->now + HELD_PAUSE);
-	return false;
+	if (!holds_back(kvr, rail))
+		rail->held_at = 0;
+	return rail->held_at && !rail->has_old;
 }

@@ -5,8 +5,8 @@
  *
  * efa's endpoints deliver messages in order: when one has failed, all that follow from the same
  * endpoint to the same one are held back there for ever, though they are sent without an error. So
- * an endpoint that cannot be reset at any time is, as soon as nothing is in flight on it, where
- * such a thing happened and the NICs work again. */
+ * an endpoint that cannot be reset at any time is replaced where such a thing happened and the NICs
+ * work again; the old one is given up later. */
 #ifndef KVR_RESET_H
 #define KVR_RESET_H
 
@@ -29,6 +29,9 @@ void reset_on_held(const struct kvr *, struct rail *);
 
 /* Whether it is to be reset for that, now. */
 bool reset_is_held(const struct kvr *, struct rail *);
+
+/* Whether some peer may not know the rail's newest address yet. */
+bool reset_is_news(const struct kvr *, const struct rail *);
 
 /* A peer is dead. What had to wait for it to hear of another reset may go on: at all ranks, which
  * all take it for dead in the same moment. So each waits for a moment of its own again. */

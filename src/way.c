@@ -44,7 +44,7 @@ int way_send_on(struct kvr *kvr, struct peer *peer, unsigned int r, struct wire_
 	uint64_t to;
 	int rc;
 
-	if (is_full(kvr, peer, r) || (rail->shut_waits && rail->drain_at))
+	if (is_full(kvr, peer, r))
 		return -EAGAIN;
 	rc = peer_address(kvr, peer, r, &to);
 	if (rc) {
@@ -156,6 +156,12 @@ void way_on_reset(struct peer *peer, unsigned int r)
 	if (path->fresh_sends)
 		way_on_stuck(peer, r, path->there);
 	path->fresh_sends = 0;
+}
+
+void way_on_replaced(struct peer *peer, unsigned int r)
+{
+	peer->path[r].held = 0;
+	peer->path[r].address = PEER_NOT_INSERTED;
 }
 
 void way_on_stuck(struct peer *peer, unsigned int r, uint32_t there)

@@ -31,6 +31,7 @@ bool way_is_lost(const struct kvr *, const struct peer *);
 
 /* Rail r has a new endpoint, which knows no peers; sends on the old one are over. */
 void way_on_reset(struct peer *, unsigned int r);
+void way_on_replaced(struct peer *, unsigned int r); /* likewise, but the old one ends them */
 
 /* Something was stuck in rail r's old endpoint on its way to this one of the peer's rails, which
  * may be what takes nothing, and would stop the new endpoint as well. */

@@ -49,7 +49,8 @@ void sim_fabric_open(struct dice *dice)
 static void free_endpoint(struct fabric_nic *nic)
 {
 	free(nic->cq);
-	free(nic->receives);
+	free(nic->end.receives);
+	free(nic->old.receives);
 	free(nic->av);
 }
 
@@ -112,18 +113,6 @@ static void sim_list_close(struct fabric_list *list)
 	free(list->offers);
 }
 
-/* An endpoint begins, with a name that none had before. */
-static void start_endpoint(struct fabric_nic *nic)
-{
-	nic->is_open = true;
-	nic->life++;
-	nic->sends = 0;
-	nic->cq_first = nic->cq_count = 0;
-	nic->receive_first = nic->receive_count = 0;
-	TAILQ_INIT(&nic->backlog);
-	TAILQ_INIT(&nic->waiting);
-}
-
 static int sim_open(const struct fabric_offer *offer, const struct fabric_limits *limits,
                     struct fabric_nic **out, char why[FABRIC_WHY])
 {
@@ -131,13 +120,17 @@ static int sim_open(const struct fabric_offer *offer, const struct fabric_limits
 
 	(void)why;
 	nic->sends_max = limits->sends < sim.queue ? limits->sends : sim.queue;
-	nic->receives_max = limits->receives;
+	nic->end.max = nic->old.max = limits->receives;
 	nic->cq_room = 4 * (limits->sends + limits->receives);
 	nic->cq = calloc(nic->cq_room, sizeof(*nic->cq));
-	nic->receives = calloc(nic->receives_max, sizeof(*nic->receives));
-	if (!nic->cq || !nic->receives)
+	nic->cq_first = nic->cq_count = 0;
+	nic->end.receives = calloc(nic->end.max, sizeof(*nic->end.receives));
+	nic->old.receives = calloc(nic->old.max, sizeof(*nic->old.receives));
+	if (!nic->cq || !nic->end.receives || !nic->old.receives)
 		return -ENOMEM;
-	start_endpoint(nic);
+	TAILQ_INIT(&nic->old.backlog);
+	nic->parts[FABRIC_OLD].closed = true;
+	end_start(nic);
 	*out = nic;
 	return 0;
 }
@@ -148,78 +141,22 @@ static bool sim_shut_waits(const struct fabric_nic *nic)
 	return sim.stays;
 }
 
-static void sim_shut(struct fabric_nic *nic)
-{
-	if (!nic->is_open)
-		return;
-	if (sim.stays && nic->sends)
-		world_violation("rail %u.%u is shut with %u operations in flight: it would wait",
-		                nic->rank, nic->index, nic->sends);
-	if (nic->door_closes_at && !nic->door_closed)
-		world_violation("rail %u.%u is shut while its door is being closed", nic->rank,
-		                nic->index);
-	nic->door_closed = false;
-	nic->door_closes_at = 0;
-	nic->is_open = false;
-	travel_shut(nic);
-	nic->cq_count = nic->receive_count = 0;
-	travel_drop(&nic->backlog);
-	travel_drop(&nic->waiting);
-}
-
-/* All that was inserted is gone with the endpoint. */
-static int sim_reopen(struct fabric_nic *nic)
-{
-	nic->av_count = 0;
-	start_endpoint(nic);
-	world_trace("rail %u.%u has a new endpoint", nic->rank, nic->index);
-	return 0;
-}
-
-/* Until the device has completed what the door itself has sent, or has given it up. */
-static int sim_retire(struct fabric_nic *nic)
-{
-	int64_t takes;
-
-	if (!sim.stays || nic->door_closed)
-		return 0;
-	if (!nic->door_closes_at) {
-		takes = dice_chance(&sim.dice, 95) ? world_span(&sim.dice, 10 * US, 5 * MS)
-		                                   : world_span(&sim.dice, S, 8 * S);
-		nic->door_closes_at = world.now + takes;
-	}
-	nic->door_closed = world.now >= nic->door_closes_at;
-	return nic->door_closed ? 0 : -EAGAIN;
-}
-
-static int sim_renew(struct fabric_nic *nic)
-{
-	if (sim.stays && !nic->door_closed)
-		world_violation("rail %u.%u has a new door while the old one is open", nic->rank,
-		                nic->index);
-	nic->door_closed = false;
-	nic->door_closes_at = 0;
-	nic->door++;
-	world_trace("rail %u.%u has a new door", nic->rank, nic->index);
-	return 0;
-}
-
 static void sim_close(struct fabric_nic *nic)
 {
-	sim_shut(nic);
+	end_shut(nic);
 	if (nic->mrs)
 		world_violation("rail %u.%u is closed with memory registered", nic->rank,
 		                nic->index);
 	free_endpoint(nic);
 	nic->cq = NULL;
-	nic->receives = NULL;
+	nic->end.receives = nic->old.receives = NULL;
 	nic->av = NULL;
 	nic->av_count = nic->av_room = 0;
 }
 
 static ssize_t sim_address(struct fabric_nic *nic, void *buf, size_t len)
 {
-	struct name name = {NAME_MAGIC, nic->rank, nic->index, nic->life, nic->door, {0}};
+	struct name name = {NAME_MAGIC, nic->rank, nic->index, nic->end.life, nic->door, {0}};
 
 	if (len < sizeof(name))
 		return -ENOSPC;
@@ -259,12 +196,12 @@ static void sim_remove(struct fabric_nic *nic, uint64_t peer)
 
 static int refuse(struct fabric_nic *nic, uint64_t peer)
 {
-	if (!nic->is_open || peer >= nic->av_count) {
+	if (!nic->is_open || nic->parts[FABRIC_ALL].closes || peer >= nic->av_count) {
 		world_violation("rail %u.%u: a post to a shut endpoint, or to nobody", nic->rank,
 		                nic->index);
 		return -EINVAL;
 	}
-	if (nic->sends >= nic->sends_max)
+	if (nic->end.sends >= nic->sends_max)
 		return -EAGAIN;
 	if (nic->state == NIC_DOWN && !nic->dead && dice_chance(&world.dice, 30)) {
 		world.faults++;
@@ -369,13 +306,14 @@ static int sim_send(struct fabric_nic *nic, const void *buf, size_t len, struct 
 static int sim_recv(struct fabric_nic *nic, void *buf, size_t len, struct fabric_mr *mr,
                     struct fabric_op *user)
 {
-	size_t at = (nic->receive_first + nic->receive_count) % nic->receives_max;
+	struct end *end = &nic->end;
+	size_t at = (end->first + end->count) % end->max;
 
 	(void)mr;
-	if (nic->receive_count == nic->receives_max || dice_chance(&world.dice, faults.again))
+	if (end->count == end->max || dice_chance(&world.dice, faults.again))
 		return -EAGAIN;
-	nic->receives[at] = (struct receive){buf, len, user};
-	nic->receive_count++;
+	end->receives[at] = (struct receive){buf, len, user};
+	end->count++;
 	travel_receive(nic);
 	return 0;
 }
@@ -397,6 +335,8 @@ static int sim_poll(struct fabric_nic *nic, struct fabric_event *events, int max
 {
 	int n = 0;
 
+	if (!nic->is_open || nic->parts[FABRIC_ALL].closes)
+		world_violation("rail %u.%u is polled while it is given up", nic->rank, nic->index);
 	alloc_note_other();
 	if (!TAILQ_EMPTY(&nic->waiting))
 		travel_serve(nic);
@@ -415,11 +355,12 @@ const struct fabric_ops sim_fabric_ops = {
 	.list = sim_list,
 	.list_close = sim_list_close,
 	.open = sim_open,
-	.shut = sim_shut,
+	.shut = end_shut,
 	.shut_waits = sim_shut_waits,
-	.reopen = sim_reopen,
-	.retire = sim_retire,
-	.renew = sim_renew,
+	.reopen = end_reopen,
+	.replace = end_replace,
+	.retire = end_retire,
+	.renew = end_renew,
 	.close = sim_close,
 	.address = sim_address,
 	.insert = sim_insert,

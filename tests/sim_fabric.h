@@ -78,6 +78,22 @@ struct receive {
 	struct fabric_op *op;
 };
 
+/* An endpoint: what it has started, and what it gets. */
+struct end {
+	uint32_t life; /* tells it from others; 0: there is none */
+	uint32_t sends;
+	struct receive *receives;
+	size_t first, count, max;
+	struct sim_queue backlog; /* messages that found no buffer */
+};
+
+/* Of an endpoint, as it is given up. */
+struct part {
+	bool closes, closed;
+	int64_t at;       /* ns; when it is closed, ... */
+	int64_t heals_at; /* ... if no NIC is silent; else then */
+};
+
 struct destination {
 	struct fabric_nic *nic;
 	uint32_t life, door;
@@ -95,16 +111,12 @@ struct fabric_nic {
 
 	/* Its endpoint. */
 	bool is_open;
-	uint32_t life;          /* told apart from endpoints before it */
-	uint32_t door;          /* by which peers write and read */
-	int64_t door_closes_at; /* ns; 0: it is not to be closed */
-	bool door_closed;
-	uint32_t sends, sends_max;
+	uint32_t door;        /* by which peers write and read */
+	struct part parts[3]; /* by enum fabric_part; ALL: the endpoint itself */
+	uint32_t sends_max;
 	struct fabric_event *cq;
 	size_t cq_first, cq_count, cq_room;
-	struct receive *receives;
-	size_t receive_first, receive_count, receives_max;
-	struct sim_queue backlog; /* messages that found no buffer */
+	struct end end, old;      /* old: of the one before, that still gets messages */
 	struct sim_queue waiting; /* operations that need this NIC to be polled */
 	struct destination *av;
 	size_t av_count, av_room;
@@ -145,6 +157,19 @@ void nic_push(struct fabric_nic *, const struct fabric_event *);
 /* The host is gone: whatever it had in flight ends there, and nobody hears of it. What its own
  * context asks for from now on fails at once, so that it can be closed. */
 void sim_kill(unsigned int rank);
+
+/* sim_end.c: a NIC's endpoints, as fabric_ops has them. */
+struct end *end_of(struct fabric_nic *, uint32_t life); /* NULL: it is closed */
+bool end_is_unread(const struct fabric_nic *, uint32_t life);
+/* What follows a message that failed, between the same two: see sim.stays. */
+void end_hold_back(const struct sim_op *);
+bool end_is_held_back(const struct sim_op *);
+void end_start(struct fabric_nic *); /* with a name that none had before */
+void end_shut(struct fabric_nic *);
+int end_reopen(struct fabric_nic *);
+int end_replace(struct fabric_nic *);
+int end_retire(struct fabric_nic *, enum fabric_part);
+int end_renew(struct fabric_nic *);
 
 /* sim_registry.c: a NIC's registrations, as fabric_ops has them. */
 int registry_reg(struct fabric_nic *, const struct fabric_memory *, uint64_t key,

@@ -34,6 +34,7 @@ static const struct {
 	{FAULT_DEAF, 100, "deaf", "ranks pause while messages to them fail, too"},
 	{FAULT_FAILOVER, 100, "failover", "no error may reach the user while a rail is left"},
 	{FAULT_EFA, 0, "efa", "endpoints that cannot be shut while anything is in flight"},
+	{FAULT_MEMORY, 0, "memory", "a rail that fails may get no new endpoint"},
 };
 
 /* Those that may strike any rail at any time, and so all of them at once. */
@@ -181,6 +182,7 @@ void faults_plan(uint32_t mask)
 		if (chosen && (!calm || kinds[i].fault == FAULT_FAILOVER))
 			faults.kinds |= kinds[i].fault & mask;
 	}
+	faults.kinds |= mask & FAULT_MEMORY;
 	/* Each operation ends, unless a NIC on its way is silent, and no message fails but by a
 	 * NIC. */
 	if (sim.stays)
@@ -203,6 +205,12 @@ static bool strikes(unsigned int per_mille)
 		return false;
 	world.faults++;
 	return true;
+}
+
+bool faults_refuse_endpoint(const struct fabric_nic *nic)
+{
+	return faults.kinds & FAULT_MEMORY && faults.wounded[nic->rank] >> nic->index & 1 &&
+	       dice_chance(&sim.dice, 20);
 }
 
 void faults_choose_fate(struct sim_op *op)

@@ -32,6 +32,7 @@ enum fault {
 	FAULT_FAILOVER = 1 << 18,
 	/* Another kind of fabric, efa's: see sim_fabric.stays. */
 	FAULT_EFA = 1 << 19,
+	FAULT_MEMORY = 1 << 20,
 };
 
 /* What the engine survives as it is: the default. */
@@ -57,6 +58,9 @@ void faults_choose_fate(struct sim_op *);
 
 /* Whether this seed's plan excuses that a request of `rank` to `targets` (bits) failed so. */
 bool faults_excuse(unsigned int rank, unsigned int targets, int error);
+
+/* Whether the NIC gets no new endpoint now. */
+bool faults_refuse_endpoint(const struct fabric_nic *);
 
 /* Whether closing must succeed all the same. */
 bool faults_are_mild(void);

@@ -16,10 +16,10 @@ struct sim_op *travel_new(struct fabric_nic *nic, enum sim_kind kind, struct fab
 		abort();
 	op->kind = kind;
 	op->from = nic;
-	op->from_life = nic->life;
+	op->from_life = nic->end.life;
 	op->user = user;
 	op->refs = 1; /* for its completion */
-	nic->sends++;
+	nic->end.sends++;
 	world.operations++;
 	TAILQ_INSERT_TAIL(&sim.flying, op, all);
 	return op;
@@ -68,32 +68,23 @@ static void hold_on(struct fabric_nic *nic, void (*fn)(void *, unsigned int), st
 
 static bool is_held(struct sim_op *, void (*)(void *, unsigned int), unsigned int);
 
+static struct end *target_of(const struct sim_op *op)
+{
+	return end_of(op->to, op->to_life);
+}
+
 static bool source_is_gone(const struct sim_op *op)
 {
-	return !op->from->is_open || op->from->life != op->from_life || op->from->dead;
+	return !op->from->is_open || !end_of(op->from, op->from_life) || op->from->dead;
 }
 
 static bool target_is_gone(const struct sim_op *op)
 {
-	return !op->to->is_open || op->to->life != op->to_life || op->to->dead ||
-	       (op->kind != SIM_SEND && op->to->door != op->to_door);
-}
+	const struct fabric_nic *to = op->to;
 
-static struct sim_pair *pair_of(const struct sim_op *op)
-{
-	return &sim.held[op->from->rank][op->from->index][op->to->rank][op->to->index];
-}
-
-/* In order, or not at all. */
-static void hold_back(const struct sim_op *op)
-{
-	if (sim.stays)
-		*pair_of(op) = (struct sim_pair){op->from_life, op->to_life};
-}
-
-static bool is_held_back(const struct sim_op *op)
-{
-	return pair_of(op)->from == op->from_life && pair_of(op)->to == op->to_life;
+	return !to->is_open || to->dead ||
+	       (op->kind == SIM_SEND ? !target_of(op)
+	                             : to->end.life != op->to_life || to->door != op->to_door);
 }
 
 static void complete(struct sim_op *op, int error)
@@ -101,10 +92,12 @@ static void complete(struct sim_op *op, int error)
 	struct fabric_event event = {.kind = FABRIC_DONE, .op = op->user, .error = error};
 
 	if (op->kind == SIM_SEND && error)
-		hold_back(op);
+		end_hold_back(op);
 	op->ended = true;
-	op->from->sends--;
-	nic_push(op->from, &event);
+	if (end_of(op->from, op->from_life))
+		end_of(op->from, op->from_life)->sends--;
+	if (!end_is_unread(op->from, op->from_life))
+		nic_push(op->from, &event);
 	unref(op);
 }
 
@@ -280,19 +273,19 @@ static void land(void *arg, unsigned int part)
 
 static void deliver(struct sim_op *op)
 {
-	struct fabric_nic *to = op->to;
-	struct receive *receive = &to->receives[to->receive_first];
+	struct end *to = target_of(op);
+	struct receive *receive = &to->receives[to->first];
 	struct fabric_event event = {.kind = FABRIC_MESSAGE, .op = receive->op, .len = op->len};
 
-	to->receive_first = (to->receive_first + 1) % to->receives_max;
-	to->receive_count--;
+	to->first = (to->first + 1) % to->max;
+	to->count--;
 	if (op->len > receive->len) {
 		world_violation("a message of %llu bytes for a buffer of %zu",
 		                (unsigned long long)op->len, receive->len);
 		event.len = receive->len;
 	}
 	memcpy(receive->buf, op->copy, event.len);
-	nic_push(to, &event);
+	nic_push(op->to, &event);
 	end_soon(op, op->from->latency + jitter(op));
 }
 
@@ -304,17 +297,17 @@ static void reach(void *arg, unsigned int detail)
 		return;
 	if (is_stopped(op)) {
 		unref(op);
-	} else if (op->kind == SIM_SEND && is_held_back(op)) {
+	} else if (op->kind == SIM_SEND && end_is_held_back(op)) {
 		end_soon(op, op->from->latency);
 		unref(op);
 	} else if (op->kind != SIM_SEND) {
 		TAILQ_INSERT_TAIL(&op->to->waiting, op, link);
 		sim.on_news(op->to->rank);
-	} else if (op->to->receive_count && TAILQ_EMPTY(&op->to->backlog)) {
+	} else if (target_of(op)->count && TAILQ_EMPTY(&target_of(op)->backlog)) {
 		deliver(op);
 		unref(op);
 	} else {
-		TAILQ_INSERT_TAIL(&op->to->backlog, op, link);
+		TAILQ_INSERT_TAIL(&target_of(op)->backlog, op, link);
 	}
 }
 
@@ -322,8 +315,8 @@ void travel_receive(struct fabric_nic *nic)
 {
 	struct sim_op *op;
 
-	while (nic->receive_count && (op = TAILQ_FIRST(&nic->backlog))) {
-		TAILQ_REMOVE(&nic->backlog, op, link);
+	while (nic->end.count && (op = TAILQ_FIRST(&nic->end.backlog))) {
+		TAILQ_REMOVE(&nic->end.backlog, op, link);
 		if (!is_stopped(op))
 			deliver(op);
 		unref(op);
@@ -445,7 +438,7 @@ void travel_start(struct sim_op *op)
 	world_trace("rail %u.%u to %u.%u: %s of %llu bytes%s%s", op->from->rank, op->from->index,
 	            op->to->rank, op->to->index, kinds[op->kind], (unsigned long long)op->len,
 	            op->from->dead ? ", of a dead host" : "",
-	            op->to_life != op->to->life ? ", to an address of before" : "");
+	            op->to_life != op->to->end.life ? ", to an address of before" : "");
 	if (op->from->dead) {
 		op->dropped = true;
 		complete(op, -ECONNABORTED);
@@ -469,7 +462,7 @@ void travel_shut(struct fabric_nic *nic)
 
 	for (op = TAILQ_FIRST(&sim.flying); op; op = next) {
 		next = TAILQ_NEXT(op, all);
-		if (op->from != nic || op->from_life != nic->life || op->ended)
+		if (op->from != nic || op->from_life != nic->end.life || op->ended)
 			continue;
 		op->ended = true;
 		unref(op);
