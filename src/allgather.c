@@ -13,19 +13,12 @@
 
 static bool step_is_over(void *arg)
 {
-	const struct kvr *kvr = arg;
-	const struct collective *c = &kvr->collective;
-
-	if (c->from->state == PEER_DEAD || c->to->state == PEER_DEAD)
-		return true;
-	return !c->wanted && !c->to->bodies;
+	return collective_is_over(arg) || collective_is_hopeless(arg);
 }
 
 static bool step_is_asked(void *arg)
 {
-	const struct collective *c = &((struct kvr *)arg)->collective;
-
-	return c->from->state == PEER_DEAD || c->to->state == PEER_DEAD || collective_is_asked(arg);
+	return collective_is_asked(arg) || collective_is_hopeless(arg);
 }
 
 static int wait_for(struct kvr *kvr, bool (*ready)(void *))
@@ -41,8 +34,6 @@ static int wait_for(struct kvr *kvr, bool (*ready)(void *))
 		log_error("kvr_allgather: nothing from %s or %s for %d s: do all ranks make this "
 		          "call?",
 		          peer_name(c->from, from), peer_name(c->to, to), TIMEOUT_MS / 1000);
-	else if (c->from->state == PEER_DEAD || c->to->state == PEER_DEAD)
-		rc = -EHOSTUNREACH;
 	return rc;
 }
 
@@ -57,7 +48,7 @@ static int run_step(struct kvr *kvr, uint8_t *blocks, size_t len, int distance, 
 	c->from = kvr->peers[(kvr->rank + distance) % n];
 	c->to = kvr->peers[(kvr->rank + n - distance) % n];
 	c->into = blocks + (size_t)distance * len;
-	c->wanted = (uint64_t)count * len;
+	c->size = c->wanted = (uint64_t)count * len;
 	rc = collective_ask(kvr);
 	engine_unlock(kvr);
 	if (rc || (rc = wait_for(kvr, step_is_asked)))
@@ -65,10 +56,22 @@ static int run_step(struct kvr *kvr, uint8_t *blocks, size_t len, int distance, 
 	engine_lock(kvr);
 	rc = collective_give(kvr, blocks, (uint64_t)count * len);
 	engine_unlock(kvr);
-	if (!rc)
-		rc = wait_for(kvr, step_is_over);
+	return rc ? rc : wait_for(kvr, step_is_over);
+}
+
+/* Behind a step, however it went. Blocks go with those that failed. */
+static int end_step(struct kvr *kvr, int rc)
+{
+	struct collective *c = &kvr->collective;
+
 	engine_lock(kvr);
-	control_drop_bodies(c->to); /* where it failed: blocks go */
+	if (!rc && collective_is_hopeless(kvr))
+		rc = -EHOSTUNREACH;
+	if (rc == -EHOSTUNREACH)
+		collective_break(kvr);
+	control_drop_bodies(c->to);
+	c->into = NULL;
+	c->step++;
 	engine_unlock(kvr);
 	return rc;
 }
@@ -88,11 +91,7 @@ int kvr_allgather(struct kvr *kvr, const void *mine, void *all, size_t len)
 	engine_unlock(kvr);
 	for (int distance = 1; !rc && distance < n; distance *= 2) {
 		count = distance < n - distance ? distance : n - distance;
-		rc = run_step(kvr, blocks, len, distance, count);
-		engine_lock(kvr);
-		c->step++;
-		c->into = NULL;
-		engine_unlock(kvr);
+		rc = end_step(kvr, run_step(kvr, blocks, len, distance, count));
 	}
 	for (int i = 0; !rc && i < n; i++)
 		memcpy((uint8_t *)all + (size_t)((kvr->rank + i) % n) * len,

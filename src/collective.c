@@ -20,7 +20,7 @@ void collective_on_chunk(struct kvr *kvr, const struct wire_message *message)
 	struct collective *c = &kvr->collective;
 
 	if (message->a != c->sequence || message->b != c->step || !c->into ||
-	    message->body_len > c->wanted) {
+	    message->body_len > c->wanted || message->c > c->size - message->body_len) {
 		log_warning("a piece of another allgather came: do all ranks make the same calls?");
 		return;
 	}
@@ -28,11 +28,35 @@ void collective_on_chunk(struct kvr *kvr, const struct wire_message *message)
 	c->wanted -= message->body_len;
 }
 
+/* For good, as nobody who is gone comes back. Those before `from` may still end well. */
+static void set_broken(struct collective *c, uint32_t from, uint32_t gone)
+{
+	if (!c->broken)
+		c->gone = gone;
+	if (!c->broken || (int32_t)(from - c->broken_from) < 0)
+		c->broken_from = from;
+	c->broken = true;
+}
+
+void collective_on_broken(struct kvr *kvr, const struct wire_message *message)
+{
+	struct collective *c = &kvr->collective;
+
+	if (!c->broken)
+		log_error("kvr_allgather: rank %u is gone, as another one says: none can end well "
+		          "any more",
+		          message->b);
+	set_broken(c, message->a, message->b);
+}
+
 int collective_ask(struct kvr *kvr)
 {
 	struct collective *c = &kvr->collective;
 	int rc = peer_connect(kvr, c->from);
 
+	if (!rc)
+		rc = peer_connect(kvr, c->to);
+	peer_activate(kvr, c->to);
 	return rc ? rc
 	          : control_note(kvr, c->from,
 	                         &(struct wire_message){
@@ -47,6 +71,35 @@ bool collective_is_asked(const struct kvr *kvr)
 	return (int32_t)(c->ready[c->step] - c->sequence) >= 0;
 }
 
+bool collective_awaits(const struct kvr *kvr, const struct peer *peer)
+{
+	const struct collective *c = &kvr->collective;
+
+	return c->into && ((peer == c->from && c->wanted) ||
+	                   (peer == c->to && (peer->bodies || !collective_is_asked(kvr))));
+}
+
+bool collective_is_over(const struct kvr *kvr)
+{
+	const struct collective *c = &kvr->collective;
+
+	return !collective_awaits(kvr, c->from) && !collective_awaits(kvr, c->to);
+}
+
+static bool is_gone(const struct peer *peer)
+{
+	return peer->state == PEER_DEAD || peer->bye_received;
+}
+
+bool collective_is_hopeless(const struct kvr *kvr)
+{
+	const struct collective *c = &kvr->collective;
+
+	return (c->broken && (int32_t)(c->sequence - c->broken_from) >= 0) ||
+	       (is_gone(c->from) && collective_awaits(kvr, c->from)) ||
+	       (is_gone(c->to) && collective_awaits(kvr, c->to));
+}
+
 int collective_give(struct kvr *kvr, const void *bytes, uint64_t len)
 {
 	struct collective *c = &kvr->collective;
@@ -59,4 +112,30 @@ int collective_give(struct kvr *kvr, const void *bytes, uint64_t len)
 		rc = control_note(kvr, c->to, &message);
 	}
 	return rc;
+}
+
+static void tell(struct kvr *kvr, uint32_t to)
+{
+	struct peer *peer = kvr->peers[to];
+
+	if (!peer_connect(kvr, peer))
+		control_note(kvr, peer,
+		             &(struct wire_message){.type = WIRE_BROKEN,
+		                                    .a = kvr->collective.sequence,
+		                                    .b = kvr->collective.gone});
+}
+
+void collective_break(struct kvr *kvr)
+{
+	struct collective *c = &kvr->collective;
+	int n = kvr->nranks;
+
+	if (c->told)
+		return;
+	c->told = true;
+	set_broken(c, c->sequence, (is_gone(c->from) ? c->from : c->to)->index);
+	for (int distance = 1; distance < n; distance *= 2) {
+		tell(kvr, (kvr->rank + distance) % n);
+		tell(kvr, (kvr->rank + n - distance) % n);
+	}
 }

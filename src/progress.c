@@ -116,6 +116,9 @@ static void on_peer_message(struct kvr *kvr, struct peer *peer, const struct wir
 	case WIRE_CHUNK:
 		collective_on_chunk(kvr, message);
 		break;
+	case WIRE_BROKEN:
+		collective_on_broken(kvr, message);
+		break;
 	case WIRE_WANT:
 		transfer_on_want(kvr, peer, message);
 		break;

@@ -8,7 +8,7 @@
 #include "fabric.h"
 #include <kvrail.h>
 
-#define WIRE_VERSION     6    /* raise with any change to a format or to the protocol */
+#define WIRE_VERSION     7    /* raise with any change to a format or to the protocol */
 #define WIRE_MESSAGE_MAX 4096 /* a control message with its body */
 #define WIRE_HEADER      56   /* of it, before the body */
 
@@ -50,6 +50,7 @@ enum wire_type {
 	WIRE_DONE,    /* a: first piece, c: 0 or errno. The batch is all visible */
 	WIRE_READY,   /* allgather a, step b: send me yours */
 	WIRE_CHUNK,   /* body: bytes of allgather a, step b, at offset c */
+	WIRE_BROKEN,  /* my allgathers from number a on fail, as rank b is gone */
 	WIRE_WANT,    /* a: as END; body: numbers (4 bytes each) that have not come */
 	WIRE_FENCE,   /* give your rail a an epoch above b: see failover.h */
 	WIRE_RAIL,    /* my rail a has epoch b, body: its address */
