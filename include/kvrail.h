@@ -125,8 +125,13 @@ KVR_API int kvr_open(const struct kvr_bootstrap *, const struct kvr_options *, s
  */
 KVR_API int kvr_close(struct kvr *);
 
-/* Collective, over the rails: `len` bytes of every bootstrap rank, in rank order. Ends with
- * -EHOSTUNREACH when a rank died, -ETIMEDOUT when nothing came for 60 s. */
+/*
+ * Collective, over the rails: `len` bytes of every bootstrap rank, in rank order. -EHOSTUNREACH: a
+ * rank has died or closed, so that neither this call nor a later one can end well. Whoever waits
+ * for it finds that peer_timeout_ms after its last sign of life, and tells the others at once; the
+ * later calls fail without waiting. -ETIMEDOUT: some rank lives, but does not make the call: of at
+ * most log2(ranks) steps one took 60 s.
+ */
 KVR_API int kvr_allgather(struct kvr *, const void *mine, void *all, size_t len);
 
 /* Moves data once around, never blocks; 1 if something happened, 0 if not. */
@@ -437,7 +442,10 @@ struct kvr_resharded {
  * turns are, a bounded number of writes at a time; no counter moves. all: NULL, or where to put
  * what came of it at each rank.
  *
- * Returns the same at every rank, unless one died: 0 when all bytes are where they belong. Before
+ * Returns the same at every rank, unless one died: 0 when all bytes are where they belong. With any
+ * result no byte of it moves after: where a rank has died, -EHOSTUNREACH as for kvr_allgather, each
+ * source first cancels what it writes, and each destination waits until all sources that live have
+ * done so. Before
  * anything is moved: the errors of kvr_layout_cover, kvr_plan_open and kvr_plan_ops at any rank;
  * -EINVAL where ranks do not pass the same. The log of the rank where it happened tells more.
  */

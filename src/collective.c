@@ -139,3 +139,35 @@ void collective_break(struct kvr *kvr)
 		tell(kvr, (kvr->rank + n - distance) % n);
 	}
 }
+
+void collective_settle(struct kvr *kvr, struct peer *peer)
+{
+	if (!peer_connect(kvr, peer))
+		control_note(kvr, peer,
+		             &(struct wire_message){.type = WIRE_SETTLED,
+		                                    .a = kvr->collective.reshards});
+}
+
+static bool is_unsettled(const struct kvr *kvr, const struct peer *peer)
+{
+	return (int32_t)(peer->settled - kvr->collective.reshards) < 0;
+}
+
+void collective_on_settled(struct kvr *kvr, struct peer *peer, const struct wire_message *message)
+{
+	if ((int32_t)(message->a - peer->settled) > 0)
+		peer->settled = message->a;
+	if (!is_unsettled(kvr, peer))
+		peer->unsettled = false;
+}
+
+void collective_await_settled(struct kvr *kvr, struct peer *peer)
+{
+	peer->unsettled = is_unsettled(kvr, peer);
+	peer_activate(kvr, peer);
+}
+
+bool collective_is_settled(const struct peer *peer)
+{
+	return !peer->unsettled || is_gone(peer);
+}

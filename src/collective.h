@@ -21,6 +21,7 @@ struct collective {
 	struct peer *from, *to;
 	bool broken, told;          /* rank `gone` is gone, and all fail ... */
 	uint32_t broken_from, gone; /* ... from this number on; told: those whom we meet know it */
+	uint32_t reshards;          /* calls of kvr_reshard so far */
 	uint32_t ready[COLLECTIVE_STEPS]; /* last allgather for which the step's receiver asked */
 };
 
@@ -38,6 +39,14 @@ bool collective_is_asked(const struct kvr *);
 bool collective_awaits(const struct kvr *, const struct peer *);
 bool collective_is_over(const struct kvr *);
 bool collective_is_hopeless(const struct kvr *);
+
+/* A kvr_reshard that fails, as a rank is gone, leaves nothing on its way: each source says when
+ * that is so, which the destinations wait for, with is_settled. Whether it need not be waited for.
+ */
+void collective_settle(struct kvr *, struct peer *);
+void collective_await_settled(struct kvr *, struct peer *);
+bool collective_is_settled(const struct peer *);
+void collective_on_settled(struct kvr *, struct peer *, const struct wire_message *);
 
 /* Queues ours; they must last until `to` has no message with a body left. */
 int collective_give(struct kvr *, const void *bytes, uint64_t len);

@@ -200,7 +200,7 @@ static bool is_wanted(const struct kvr *kvr, const struct peer *peer)
 	if (peer->bye_sent)
 		return peer->has_threads && !peer->bye_received;
 	return !control_is_quiet(peer) || peer_has_transfers(peer) || !TAILQ_EMPTY(&peer->pulls) ||
-	       peer_is_awaited(kvr, peer) || collective_awaits(kvr, peer);
+	       peer_is_awaited(kvr, peer) || peer->unsettled || collective_awaits(kvr, peer);
 }
 
 bool control_is_idle(const struct kvr *kvr, const struct peer *peer)

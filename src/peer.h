@@ -95,6 +95,8 @@ struct peer {
 	struct lane lane;
 	bool has_lane;
 	bool bye_sent, bye_received;
+	bool unsettled;   /* it is to say so of our last kvr_reshard: see collective.h */
+	uint32_t settled; /* the last one of which it has */
 	bool has_threads; /* of the library's: it answers whatever it does */
 
 	struct channel channel;

@@ -119,6 +119,9 @@ static void on_peer_message(struct kvr *kvr, struct peer *peer, const struct wir
 	case WIRE_BROKEN:
 		collective_on_broken(kvr, message);
 		break;
+	case WIRE_SETTLED:
+		collective_on_settled(kvr, peer, message);
+		break;
 	case WIRE_WANT:
 		transfer_on_want(kvr, peer, message);
 		break;

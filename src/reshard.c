@@ -15,6 +15,7 @@
 #include <xxhash.h>
 
 #define LOOK_UP_MS 1000
+#define SETTLE_MS  120000 /* others may fail as much later as an allgather waits; and end then */
 
 /* What every rank tells all others at first. */
 struct card {
@@ -49,6 +50,7 @@ struct reshard {
 	uint8_t *letters;
 	struct mover mover;
 	struct beat *beats;
+	bool unsure; /* a beat has failed: others may not know it, and go on */
 };
 
 static uint64_t region_count(const struct kvr_layout *l)
@@ -361,6 +363,7 @@ static int beat(struct reshard *r, const struct beat *mine)
 {
 	int running = 0, rc = kvr_allgather(r->kvr, mine, r->beats, sizeof(*mine));
 
+	r->unsure = rc;
 	for (int i = 0; !rc && i < r->kvr->nranks; i++)
 		running += r->beats[i].running != 0;
 	return rc ? rc : running;
@@ -391,8 +394,6 @@ static int move(struct reshard *r)
 		mine.so_far.ops = r->mover.ops;
 		running = beat(r, &mine);
 	} while (running > 0);
-	if (running < 0)
-		mover_abort(&r->mover, running);
 	return running < 0 ? running : first_failure(r);
 }
 
@@ -407,6 +408,56 @@ static int agree(struct reshard *r, int status)
 		return -ENOMEM;
 	rc = beat(r, &mine);
 	return rc < 0 ? rc : first_failure(r);
+}
+
+/* Ends its writes, and says so to those whose memory they were for: these may have failed before.
+ */
+static void settle_source(struct reshard *r, int error)
+{
+	mover_abort(&r->mover, error);
+	engine_lock(r->kvr);
+	for (int i = 0; r->cards && i < r->kvr->nranks; i++)
+		if (r->cards[i].role == KVR_DESTINATION)
+			collective_settle(r->kvr, r->kvr->peers[i]);
+	engine_unlock(r->kvr);
+	engine_kick(r->kvr);
+}
+
+static bool are_settled(void *arg)
+{
+	const struct reshard *r = arg;
+
+	for (int i = 0; i < r->kvr->nranks; i++)
+		if (r->cards[i].role == KVR_SOURCE && !collective_is_settled(r->kvr->peers[i]))
+			return false;
+	return true;
+}
+
+static void await_sources(struct reshard *r)
+{
+	struct wait wait = {.ready = are_settled, .arg = r, .timeout_ms = SETTLE_MS};
+
+	engine_lock(r->kvr);
+	for (int i = 0; i < r->kvr->nranks; i++)
+		if (r->cards[i].role == KVR_SOURCE)
+			collective_await_settled(r->kvr, r->kvr->peers[i]);
+	engine_unlock(r->kvr);
+	if (engine_wait(r->kvr, &wait))
+		log_error("kvr_reshard: a source does not say that it has ended: it may still "
+		          "write to this rank");
+	engine_lock(r->kvr);
+	for (int i = 0; i < r->kvr->nranks; i++)
+		r->kvr->peers[i]->unsettled = false;
+	engine_unlock(r->kvr);
+}
+
+/* No byte moves after the call. */
+static void settle(struct reshard *r, int error)
+{
+	if (r->mine.role == KVR_SOURCE)
+		settle_source(r, error);
+	else if (r->mine.role == KVR_DESTINATION && r->unsure)
+		await_sources(r);
 }
 
 static void release(struct reshard *r)
@@ -424,6 +475,9 @@ int kvr_reshard(struct kvr *kvr, const struct kvr_cache *mine, const struct kvr_
 	struct reshard r = {.kvr = kvr};
 	int rc = read_arguments(&r, mine, requests, n);
 
+	engine_lock(kvr);
+	kvr->collective.reshards++;
+	engine_unlock(kvr);
 	/* What is wrong here, all must learn. */
 	rc = exchange_cards(&r, requests, rc);
 	if (!rc)
@@ -432,6 +486,8 @@ int kvr_reshard(struct kvr *kvr, const struct kvr_cache *mine, const struct kvr_
 		rc = agree(&r, open_mover(&r));
 	if (!rc)
 		rc = move(&r);
+	if (rc)
+		settle(&r, rc);
 	for (int i = 0; !rc && all && i < kvr->nranks; i++)
 		all[i] = r.beats[i].so_far;
 	release(&r);

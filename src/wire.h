@@ -51,6 +51,7 @@ enum wire_type {
 	WIRE_READY,   /* allgather a, step b: send me yours */
 	WIRE_CHUNK,   /* body: bytes of allgather a, step b, at offset c */
 	WIRE_BROKEN,  /* my allgathers from number a on fail, as rank b is gone */
+	WIRE_SETTLED, /* nothing of mine lands any more of kvr_reshard a, or of one before */
 	WIRE_WANT,    /* a: as END; body: numbers (4 bytes each) that have not come */
 	WIRE_FENCE,   /* give your rail a an epoch above b: see failover.h */
 	WIRE_RAIL,    /* my rail a has epoch b, body: its address */

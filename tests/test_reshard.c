@@ -5,11 +5,13 @@
 #include <errno.h>
 #include <pthread.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -362,6 +364,58 @@ static void a_rank_that_leaves(void **state)
 	assert_int_equal(ranks_run(3, 200, leaving_ranks, &scene), 0);
 }
 
+#define COPIES 500 /* of one request: they take much longer than a silent rank is waited for */
+
+static void *fall_silent(void *arg)
+{
+	(void)arg;
+	nanosleep(&(struct timespec){.tv_sec = 1, .tv_nsec = 500000000}, NULL);
+	raise(SIGSTOP);
+	_exit(0); /* once the others are done */
+}
+
+/* A rank that has nothing to move falls silent in the middle: the call ends with an error at the
+ * others, the source has nothing in flight any more, and nothing lands at the destination. */
+static int silent_ranks(const struct kvr_bootstrap *b, void *arg)
+{
+	struct kvr_pages *copies = malloc(COPIES * sizeof(*copies));
+	pid_t pid = getpid(), pids[3];
+	struct cast c;
+	pthread_t thread;
+
+	setenv("KVR_PEER_TIMEOUT", "3000", 1);
+	expect_rc(b->allgather(b->arg, &pid, pids, sizeof(pid)), 0);
+	begin(&c, b, arg);
+	for (int i = 0; i < COPIES; i++)
+		copies[i] = c.requests[0];
+	if (c.cache.role == KVR_BYSTANDER)
+		expect(!pthread_create(&thread, NULL, fall_silent, NULL));
+	kvr_set_log(job_quiet, NULL);
+	expect_rc(kvr_reshard(c.job.kvr, &c.cache, copies,
+	                      c.cache.role == KVR_BYSTANDER ? 0 : COPIES, NULL),
+	          -EHOSTUNREACH);
+	expect_rc(kvr_region_close(c.regions[0]), 0);
+	memset(c.job.memory, UNTOUCHED, c.job.bytes);
+	nanosleep(&(struct timespec){.tv_sec = 2}, NULL);
+	expect_untouched(&c);
+	for (int i = 0; i < c.job.n; i++)
+		expect_rc(kvr_remote_close(c.job.remote[i]), 0);
+	expect_rc(kvr_region_close(c.job.region), 0);
+	expect_rc(kvr_close(c.job.kvr), 0);
+	kill(pids[2], SIGCONT);
+	free(c.job.memory);
+	free(copies);
+	return 0;
+}
+
+static void a_rank_that_falls_silent(void **state)
+{
+	struct scene scene = {1, 1, 1, HEADS, 2, 2048, 2048, "lbpth", "lbpht", false, 9000};
+
+	(void)state;
+	assert_int_equal(ranks_run(3, 200, silent_ranks, &scene), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -372,6 +426,7 @@ int main(void)
 		cmocka_unit_test(one_latent_to_every_rank),
 		cmocka_unit_test(what_is_wrong_at_one_rank_all_refuse),
 		cmocka_unit_test(a_rank_that_leaves),
+		cmocka_unit_test(a_rank_that_falls_silent),
 	};
 
 	job_need_provider();
