@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: MIT
  * A rank's usual things: an open context, one region of its own, and everybody's as remotes. */
 #include "job.h"
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
 
 #define PAGE 4096
 
@@ -67,6 +70,19 @@ void job_write(struct job *job, const struct kvr_op *ops, size_t n, uint32_t cou
 	expect_rc(kvr_write(job->kvr, ops, n, counter, &request), 0);
 	expect_rc(kvr_request_wait(request, JOB_TIMEOUT), 0);
 	expect_rc(kvr_request_close(request), 0);
+}
+
+void job_fall_silent(void)
+{
+	raise(SIGSTOP);
+	_exit(0);
+}
+
+/* It may not have stopped yet. */
+void job_let_end(pid_t pid)
+{
+	while (!kill(pid, SIGCONT))
+		nanosleep(&(struct timespec){.tv_nsec = 100000000}, NULL);
 }
 
 uint8_t job_pattern(int rank, size_t i)

@@ -35,6 +35,10 @@ void job_write(struct job *, const struct kvr_op *, size_t n, uint32_t counter);
 /* Ends the process with 77, saying so, where KVR_PROVIDER is not to be had here. */
 void job_need_provider(void);
 
+/* Stops this rank, without a word, until another one lets it end. */
+void job_fall_silent(void) __attribute__((noreturn));
+void job_let_end(pid_t);
+
 uint8_t job_pattern(int rank, size_t i); /* byte i of a rank's memory */
 
 void job_quiet(void *arg, int level, const char *line); /* a log that drops what is expected */

@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <pthread.h>
 #include <setjmp.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -370,8 +369,7 @@ static void *fall_silent(void *arg)
 {
 	(void)arg;
 	nanosleep(&(struct timespec){.tv_sec = 1, .tv_nsec = 500000000}, NULL);
-	raise(SIGSTOP);
-	_exit(0); /* once the others are done */
+	job_fall_silent();
 }
 
 /* A rank that has nothing to move falls silent in the middle: the call ends with an error at the
@@ -394,6 +392,8 @@ static int silent_ranks(const struct kvr_bootstrap *b, void *arg)
 	expect_rc(kvr_reshard(c.job.kvr, &c.cache, copies,
 	                      c.cache.role == KVR_BYSTANDER ? 0 : COPIES, NULL),
 	          -EHOSTUNREACH);
+	if (c.cache.role == KVR_BYSTANDER)
+		pthread_join(thread, NULL);
 	expect_rc(kvr_region_close(c.regions[0]), 0);
 	memset(c.job.memory, UNTOUCHED, c.job.bytes);
 	nanosleep(&(struct timespec){.tv_sec = 2}, NULL);
@@ -402,7 +402,7 @@ static int silent_ranks(const struct kvr_bootstrap *b, void *arg)
 		expect_rc(kvr_remote_close(c.job.remote[i]), 0);
 	expect_rc(kvr_region_close(c.job.region), 0);
 	expect_rc(kvr_close(c.job.kvr), 0);
-	kill(pids[2], SIGCONT);
+	job_let_end(pids[2]);
 	free(c.job.memory);
 	free(copies);
 	return 0;

@@ -5,7 +5,6 @@
 #include "job.h"
 #include <errno.h>
 #include <setjmp.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,14 +18,6 @@
 #define LEN       10000
 #define UNTOUCHED 0xee
 #define BOUND     30 /* seconds; half of what an allgather waits by itself */
-
-/* In that time all that was said to it is acknowledged. */
-static void fall_silent(const int *after_ms)
-{
-	nanosleep(&(struct timespec){.tv_nsec = *after_ms * 1000000l}, NULL);
-	raise(SIGSTOP);
-	_exit(0); /* once the others are done */
-}
 
 static int64_t seconds(void)
 {
@@ -58,13 +49,17 @@ static void write_to(struct job *job, int rank)
 static int allgather_ranks(const struct kvr_bootstrap *b, void *arg)
 {
 	pid_t pid = getpid(), pids[RANKS];
+	const int *after_ms = arg;
 	struct job job;
 
 	setenv("KVR_PEER_TIMEOUT", "3000", 1);
 	expect_rc(b->allgather(b->arg, &pid, pids, sizeof(pid)), 0);
 	job_open(&job, b, LEN);
-	if (b->rank == SILENT)
-		fall_silent(arg);
+	if (b->rank == SILENT) {
+		/* In that time all that was said to it is acknowledged. */
+		nanosleep(&(struct timespec){.tv_nsec = *after_ms * 1000000l}, NULL);
+		job_fall_silent();
+	}
 	kvr_set_log(job_quiet, NULL);
 	for (int i = 0; i < 3; i++)
 		expect_failure(job.kvr);
@@ -75,7 +70,7 @@ static int allgather_ranks(const struct kvr_bootstrap *b, void *arg)
 	expect_rc(kvr_region_close(job.region), 0);
 	expect_rc(kvr_close(job.kvr), 0);
 	free(job.memory);
-	kill(pids[SILENT], SIGCONT);
+	job_let_end(pids[SILENT]);
 	return 0;
 }
 
