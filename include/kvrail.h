@@ -32,8 +32,9 @@
  *          of silence it uses about 1 % of a core, and reacts within about 1.5 ms: so long waits
  *          who first sends something to an idle rank.
  *          KVR_THREADS_NONE: nothing runs in the background. Calls that wait, and
- *          kvr_progress(), move data; a rank that is written to or read from must make them, at
- *          least once in its peers' peer_timeout_ms: else it is taken for dead.
+ *          kvr_progress(), move data; a rank that is written to or read from, or that others wait
+ *          for in a collective call, must make them, at least once in its peers' peer_timeout_ms:
+ *          else it is taken for dead.
  *          KVR_THREADS_PER_NODE: a thread for each NUMA node with rails and with CPUs that the
  *          caller of kvr_open may use, which polls these rails and posts on them. They take
  *          turns, as one lock guards what rails have in common: each rail's queues are used
