@@ -9,24 +9,10 @@
 
 #include <cmocka.h>
 
+#include "good_layout.h"
 #include "refused.h"
 
 #define ARRAY(a) (sizeof(a) / sizeof((a)[0]))
-
-static const struct kvr_layout good = {
-	.size = sizeof(good),
-	.layers = 3,
-	.parts = 2,
-	.heads = 4,
-	.head_bytes = 8,
-	.blocks = 10,
-	.block_tokens = 16,
-	.head_stride = 8,
-	.token_stride = 32,
-	.block_stride = 512,
-	.part_stride = 5120,
-	.layer_stride = 10240,
-};
 
 static void what_sources_lack_is_named(void **state)
 {

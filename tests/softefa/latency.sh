@@ -8,20 +8,9 @@
 #
 # The trace is that of KVR_TEST_SHARED or ../shared, else the small one in the tree. GBPS=X: another rate
 # of a rail. Exit status: 1 if a case failed. What is not as wanted is marked.
-set -eu
-LC_ALL=C
-export LC_ALL
-exec </dev/null
-# shellcheck source=tests/needs.sh
-. "$(dirname -- "$0")/../needs.sh"
-if [ $# -lt 2 ] || [ $# -gt 4 ]; then
-	echo "usage: latency.sh SOFTEFA BUILD_DIR [REQUESTS [WORDS]]" >&2
-	exit 2
-fi
-softefa=$1
-build=$(CDPATH='' cd -- "$2" && pwd)
+# shellcheck source=tests/softefa/begin.sh
+. "$(dirname -- "$0")/begin.sh"
 requests=${3:-150} words=${4:-} gbps=${GBPS:-0.05}
-apps=$(CDPATH='' cd -- "$(dirname -- "$0")/../../apps" && pwd)
 need_mpirun
 KVR_PROVIDER=efa
 # A full window of so slow a rail would be seconds; but four cuts are to fit in, and a moment in which two
@@ -34,9 +23,6 @@ export KVR_PROVIDER KVR_WINDOW_BYTES KVR_PEER_TIMEOUT
 need_efa "$softefa" "$build"
 trace=${KVR_TEST_SHARED:-$apps/../../shared}/data/conversation_trace.jsonl
 [ -r "$trace" ] || trace=$apps/traces/sample.jsonl
-scratch=$(mktemp -d)
-trap 'rm -rf "$scratch"' EXIT
-trap 'exit 1' HUP INT TERM
 failed=0
 
 # model NAME LAYERS HEADS HEAD_DIM

@@ -10,27 +10,13 @@
 #   rates.sh SOFTEFA BUILD_DIR [SECONDS [WORDS]]    seconds a case (default 4); only those so named
 #
 # Exit status: 1 if a case failed, or a byte was wrong. What is not as wanted is marked.
-set -eu
-LC_ALL=C
-export LC_ALL
-exec </dev/null
-if [ $# -lt 2 ] || [ $# -gt 4 ]; then
-	echo "usage: rates.sh SOFTEFA BUILD_DIR [SECONDS [WORDS]]" >&2
-	exit 2
-fi
-softefa=$1
-build=$(CDPATH='' cd -- "$2" && pwd)
+# shellcheck source=tests/softefa/begin.sh
+. "$(dirname -- "$0")/begin.sh"
 seconds=${3:-4}
 words=${4:-}
 KVR_PROVIDER=efa
 export KVR_PROVIDER
-if ! "$softefa" --nics 1 -- fi_info -p efa >/dev/null 2>&1; then
-	echo "skipped: libfabric has no efa provider here, or there is no fi_info"
-	exit 77
-fi
-scratch=$(mktemp -d)
-trap 'rm -rf "$scratch"' EXIT
-trap 'exit 1' HUP INT TERM
+need_efa "$softefa" "$build"
 failed=0
 share=0
 

@@ -10,16 +10,8 @@
 #
 # The provider takes up to 95 MiB of memory for each rail of a rank, so twelve ranks want 21 GiB; where
 # there is less they get fewer rails, and the line says so. NICS=N: no more than N.
-set -eu
-LC_ALL=C
-export LC_ALL
-exec </dev/null
-# shellcheck source=tests/needs.sh
-. "$(dirname -- "$0")/../needs.sh"
-
-softefa=$1
-build=$(CDPATH='' cd -- "$2" && pwd)
-apps=$(CDPATH='' cd -- "$(dirname -- "$0")/../../apps" && pwd)
+# shellcheck source=tests/softefa/begin.sh
+. "$(dirname -- "$0")/begin.sh"
 need_mpirun
 KVR_PROVIDER=efa
 KVR_PEER_TIMEOUT=30000 # there are more ranks than cores
@@ -35,9 +27,6 @@ else
 		exit 77
 	fi
 fi
-scratch=$(mktemp -d)
-trap 'rm -rf "$scratch"' EXIT
-trap 'exit 1' HUP INT TERM
 failures=0 words=${4:-}
 
 # Small, as pieces cost more than bytes here: 32 bytes a head and token.

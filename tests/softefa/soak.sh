@@ -6,24 +6,13 @@
 #   soak.sh SOFTEFA BUILD_DIR quick        the small trace that is in the tree
 #   soak.sh SOFTEFA BUILD_DIR flaps        the same, while each NIC of a host fails in its turn, again and again
 #   soak.sh SOFTEFA BUILD_DIR [REQUESTS]   of the published one (500), from KVR_TEST_SHARED or ../shared
-set -eu
-LC_ALL=C
-export LC_ALL
-exec </dev/null
-# shellcheck source=tests/needs.sh
-. "$(dirname -- "$0")/../needs.sh"
-
-softefa=$1
-build=$(CDPATH='' cd -- "$2" && pwd)
-apps=$(CDPATH='' cd -- "$(dirname -- "$0")/../../apps" && pwd)
+# shellcheck source=tests/softefa/begin.sh
+. "$(dirname -- "$0")/begin.sh"
 need_mpirun
 KVR_PROVIDER=efa
 KVR_PEER_TIMEOUT=30000 # there are more ranks than cores
 export KVR_PROVIDER KVR_PEER_TIMEOUT
 need_efa "$softefa" "$build"
-scratch=$(mktemp -d)
-trap 'rm -rf "$scratch"' EXIT
-trap 'exit 1' HUP INT TERM
 
 if [ "${3:-}" = quick ] || [ "${3:-}" = flaps ]; then
 	requests=24 cancel=25 nics=4 gbps=0.02 layers=8 growth=320 trace=$apps/traces/sample.jsonl

@@ -4,17 +4,9 @@
 # host carry alike. Sixteen ranks take 18 GiB of memory, and other tests run beside them: where less than
 # 24 are free, fewer ranks run, unless it is said how many.
 #   test_affinity.sh SOFTEFA BUILD_DIR [RANKS]
-set -eu
-LC_ALL=C
-export LC_ALL
-exec </dev/null
-# shellcheck source=tests/needs.sh
-. "$(dirname -- "$0")/../needs.sh"
-softefa=$1
-build=$(cd -- "$2" && pwd)
-here=$(cd -- "$(dirname -- "$0")" && pwd)
-apps=$here/../../apps
-topology=${KVR_TEST_SHARED:-$here/../../../shared}/topology/p5en.48xl.xml
+# shellcheck source=tests/softefa/begin.sh
+. "$(dirname -- "$0")/begin.sh"
+topology=${KVR_TEST_SHARED:-$apps/../../shared}/topology/p5en.48xl.xml
 if [ ! -r "$topology" ]; then
 	echo "skipped: no $topology (set KVR_TEST_SHARED)"
 	exit 77
@@ -29,9 +21,6 @@ if [ "$ranks" -lt 4 ]; then
 	echo "skipped: $free GiB of memory are free, and four ranks want 6"
 	exit 77
 fi
-scratch=$(mktemp -d)
-trap 'rm -rf "$scratch"' EXIT
-trap 'exit 1' HUP INT TERM
 
 fail()
 {

@@ -3,21 +3,11 @@
 # kvrail's main job on the software EFA: every kind of device, every byte compared; hosts that are
 # paused or killed while it runs; nothing left behind.
 #   test_replay.sh SOFTEFA BUILD_DIR
-set -eu
-LC_ALL=C
-export LC_ALL
-exec </dev/null
-# shellcheck source=tests/needs.sh
-. "$(dirname -- "$0")/../needs.sh"
-softefa=$1
-build=$(cd -- "$2" && pwd)
-apps=$(cd -- "$(dirname -- "$0")/../../apps" && pwd)
+# shellcheck source=tests/softefa/begin.sh
+. "$(dirname -- "$0")/begin.sh"
 need_mpirun
 KVR_PEER_TIMEOUT=60000 # there are more ranks than cores
 export KVR_PEER_TIMEOUT
-scratch=$(mktemp -d)
-trap 'rm -rf "$scratch"' EXIT
-trap 'exit 1' HUP INT TERM
 
 fail()
 {
