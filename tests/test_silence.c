@@ -50,6 +50,8 @@ static int allgather_ranks(const struct kvr_bootstrap *b, void *arg)
 {
 	pid_t pid = getpid(), pids[RANKS];
 	const int *after_ms = arg;
+	/* Writes that come here. */
+	int coming = b->rank == SILENT - 1 ? RANKS - 2 : b->rank == SILENT + 1;
 	struct job job;
 
 	setenv("KVR_PEER_TIMEOUT", "3000", 1);
@@ -66,7 +68,7 @@ static int allgather_ranks(const struct kvr_bootstrap *b, void *arg)
 	write_to(&job, b->rank == SILENT - 1 ? SILENT + 1 : SILENT - 1);
 	for (int i = 0; i < job.n; i++)
 		expect_rc(kvr_remote_close(job.remote[i]), 0);
-	kvr_counter_wait(job.kvr, 0, b->rank == SILENT - 1 ? RANKS - 2 : 0, JOB_TIMEOUT, NULL);
+	kvr_counter_wait(job.kvr, 0, coming, JOB_TIMEOUT, NULL);
 	expect_rc(kvr_region_close(job.region), 0);
 	expect_rc(kvr_close(job.kvr), 0);
 	free(job.memory);
