@@ -413,6 +413,9 @@ static void a_rank_that_falls_silent(void **state)
 	struct scene scene = {1, 1, 1, HEADS, 2, 2048, 2048, "lbpth", "lbpht", false, 9000};
 
 	(void)state;
+	/* Stopped where it holds one of libfabric's locks there, it would stop the others. */
+	if (!strcmp(getenv("KVR_PROVIDER"), "shm"))
+		skip();
 	assert_int_equal(ranks_run(3, 200, silent_ranks, &scene), 0);
 }
 
