@@ -71,12 +71,21 @@ bool collective_is_asked(const struct kvr *kvr)
 	return (int32_t)(c->ready[c->step] - c->sequence) >= 0;
 }
 
+/* Only what is of this allgather: who has had it and closes may owe us an answer to other messages
+ * for ever. */
+static bool is_given(const struct kvr *kvr)
+{
+	const struct collective *c = &kvr->collective;
+
+	return collective_is_asked(kvr) &&
+	       control_is_said(c->to, &(struct wire_message){.type = WIRE_CHUNK, .a = c->sequence});
+}
+
 bool collective_awaits(const struct kvr *kvr, const struct peer *peer)
 {
 	const struct collective *c = &kvr->collective;
 
-	return c->into && ((peer == c->from && c->wanted) ||
-	                   (peer == c->to && (peer->bodies || !collective_is_asked(kvr))));
+	return c->into && ((peer == c->from && c->wanted) || (peer == c->to && !is_given(kvr)));
 }
 
 bool collective_is_over(const struct kvr *kvr)

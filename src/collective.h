@@ -48,7 +48,7 @@ void collective_await_settled(struct kvr *, struct peer *);
 bool collective_is_settled(const struct peer *);
 void collective_on_settled(struct kvr *, struct peer *, const struct wire_message *);
 
-/* Queues ours; they must last until `to` has no message with a body left. */
+/* Queues ours; they must last until the step is over, or control_drop_bodies. */
 int collective_give(struct kvr *, const void *bytes, uint64_t len);
 
 /* The running allgather has failed, as a rank is gone: tells those whom it meets. */

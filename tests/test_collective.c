@@ -34,6 +34,8 @@ static int begin(void **state)
 	memset(blocks, UNTOUCHED, sizeof(blocks));
 	from = (struct peer){.state = PEER_UP};
 	to = (struct peer){.state = PEER_UP};
+	TAILQ_INIT(&to.outbox);
+	TAILQ_INIT(&to.unacknowledged);
 	kvr.collective = (struct collective){.sequence = SEQUENCE,
 	                                     .step = STEP,
 	                                     .into = blocks + SIZE,
@@ -110,21 +112,25 @@ static void who_asks_is_remembered_by_step(void **state)
 
 static void a_step_awaits_both_sides(void **state)
 {
+	struct note given = {.message = {.type = WIRE_CHUNK, .a = SEQUENCE}};
+
 	(void)state;
 	assert_true(collective_awaits(&kvr, &from) && collective_awaits(&kvr, &to));
 	ready(SEQUENCE, STEP);
 	assert_false(collective_awaits(&kvr, &to));
-	to.bodies = 1;
+	TAILQ_INSERT_TAIL(&to.unacknowledged, &given, link);
 	assert_true(collective_awaits(&kvr, &to));
 	chunk(SEQUENCE, STEP, 0, SIZE);
 	assert_false(collective_awaits(&kvr, &from) || collective_is_over(&kvr));
-	to.bodies = 0;
+	TAILQ_REMOVE(&to.unacknowledged, &given, link);
 	assert_true(collective_is_over(&kvr));
 }
 
 /* One that died or closed after it had done its part does no harm. */
 static void who_is_gone_matters_while_it_is_awaited(void **state)
 {
+	struct note other = {.message = {.type = WIRE_RAIL, .body = bytes, .body_len = 1}};
+
 	(void)state;
 	ready(SEQUENCE, STEP);
 	to.state = PEER_DEAD;
@@ -133,6 +139,10 @@ static void who_is_gone_matters_while_it_is_awaited(void **state)
 	assert_true(collective_is_hopeless(&kvr));
 	chunk(SEQUENCE, STEP, 0, SIZE);
 	assert_false(collective_is_hopeless(&kvr));
+	to.bye_received = true;
+	to.bodies = 1;
+	TAILQ_INSERT_TAIL(&to.unacknowledged, &other, link); /* it will not answer that any more */
+	assert_false(collective_is_hopeless(&kvr) || !collective_is_over(&kvr));
 	kvr.collective.sequence++; /* `to` has not asked for the next one, and never will */
 	assert_true(collective_is_hopeless(&kvr));
 }
