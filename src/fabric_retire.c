@@ -1,20 +1,19 @@
 /* SPDX-License-Identifier: MIT
  * Endpoints that are closed in the background. */
 #include "fabric_retire.h"
-#include "clock.h"
 #include <pthread.h>
 #include <rdma/fabric.h>
 #include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
-#define SPINS (100 * 1000 * 1000) /* ns; else it takes a few milliseconds */
+#define SPINS (200 * 1000 * 1000) /* ns of a core; else it takes a few milliseconds */
 
 struct retiring {
 	pthread_t thread;
-	int64_t begun; /* ns */
-	bool is_idle;  /* it has only what nobody else wants of the cores */
+	bool is_idle; /* it has only what nobody else wants of the cores */
 	struct fid *fids[RETIRE_FIDS];
 	_Atomic bool ended;
 };
@@ -41,10 +40,8 @@ struct retiring *retire_start(struct fid *const fids[RETIRE_FIDS])
 {
 	struct retiring *retiring = calloc(1, sizeof(*retiring));
 
-	if (retiring) {
+	if (retiring)
 		memcpy(retiring->fids, fids, sizeof(retiring->fids));
-		retiring->begun = clock_now();
-	}
 	if (retiring && !pthread_create(&retiring->thread, NULL, run, retiring))
 		return retiring;
 	free(retiring);
@@ -52,9 +49,21 @@ struct retiring *retire_start(struct fid *const fids[RETIRE_FIDS])
 	return NULL;
 }
 
+/* What a thread has had of the cores: on a busy machine one that does not spin may take long, and
+ * longer if it stepped back. ns. */
+static int64_t time_spent(pthread_t thread)
+{
+	struct timespec t;
+	clockid_t clock;
+
+	if (pthread_getcpuclockid(thread, &clock) || clock_gettime(clock, &t))
+		return 0;
+	return t.tv_sec * INT64_C(1000000000) + t.tv_nsec;
+}
+
 static void step_back(struct retiring *retiring)
 {
-	if (retiring->is_idle || clock_now() - retiring->begun < SPINS)
+	if (retiring->is_idle || time_spent(retiring->thread) < SPINS)
 		return;
 	retiring->is_idle = true;
 	pthread_setschedparam(retiring->thread, SCHED_IDLE, &(struct sched_param){0});

@@ -18,6 +18,7 @@
 #include <cmocka.h>
 
 #define PRETENDED 4096
+#define LONG      60 /* seconds; against hangs only, as machines are noisy */
 
 static char last_error[1024];
 
@@ -82,13 +83,13 @@ static int pretended_rank(const struct kvr_bootstrap *b, void *arg)
 	expect_rc(kvr_open(&many, NULL, &kvr), 0);
 	printf("4096 peers: %.3f s, %ld KiB more at the peak than alone\n", seconds() - start,
 	       resident_kib("VmHWM:") - alone);
-	expect(seconds() - start < 10); /* the aim is 1; machines are noisy */
+	expect(seconds() - start < LONG);                           /* the aim is 1 */
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) /* they keep books */
 	expect(resident_kib("VmHWM:") - alone < 64 * 1024);
 #endif
 	start = seconds();
 	expect_rc(kvr_close(kvr), 0);
-	expect(seconds() - start < 10);
+	expect(seconds() - start < LONG);
 	return 0;
 }
 
