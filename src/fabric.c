@@ -31,8 +31,8 @@ struct target {
 /* Two endpoints: one starts all operations and gets messages; by the other one, the door, peers
  * write and read. So the door can be replaced at any time: nothing of ours is in flight on it, for
  * which a provider's fi_close would wait. With efa it has a queue of its own, as the other one has
- * to be read while the door is being closed. The porch is what peers read who greet us: it is there
- * for as long as the NIC is open, as no memory of the user's is. */
+ * to be read while the door is being closed. The porch is what peers read and write who greet us:
+ * it is there for as long as the NIC is open, as no memory of the user's is. */
 struct fabric_nic {
 	struct fi_info *info;
 	struct fid_fabric *fabric;
@@ -44,7 +44,7 @@ struct fabric_nic {
 	size_t target_count, target_room;
 	size_t cq_size;
 	struct fabric_mr *porch_mr;  /* NULL: peers need not greet */
-	uint8_t porch[2];            /* a byte for them; a place for theirs */
+	uint8_t porch[2];            /* a byte for them; one for ours */
 	enum fabric_memory_kind gpu; /* how its memory is taken */
 	uint32_t polls;              /* that found nothing */
 };
@@ -393,12 +393,20 @@ static int nic_read(struct fabric_nic *nic, const struct fabric_rma *rma, struct
 	               nic->targets[rma->peer].memory, rma->remote, rma->key, op);
 }
 
-static int nic_greet(struct fabric_nic *nic, uint64_t peer, struct fabric_op *op)
+/* Before it has the peer's half of the handshake efa takes no delivered write. */
+static int nic_greet(struct fabric_nic *nic, uint64_t peer, bool answered, struct fabric_op *op)
 {
 	const struct target *target = &nic->targets[peer];
+	const struct fabric_rma byte = {
+		.local = &nic->porch[1],
+		.mr = nic->porch_mr,
+		.len = 1,
+		.peer = peer,
+		.remote = target->porch,
+		.key = target->porch_key,
+	};
 
-	return fi_read(nic->main.ep, &nic->porch[1], 1, nic->porch_mr->desc, target->memory,
-	               target->porch, target->porch_key, op);
+	return answered ? write_delivered(nic, &byte, op) : nic_read(nic, &byte, op);
 }
 
 static int nic_send(struct fabric_nic *nic, const void *buf, size_t len, struct fabric_mr *mr,

@@ -148,8 +148,9 @@ struct fabric_ops {
 	int (*write)(struct fabric_nic *, const struct fabric_rma *, struct fabric_op *);
 	int (*read)(struct fabric_nic *, const struct fabric_rma *, struct fabric_op *);
 	/* Where shut waits: makes the endpoints known to each other, by reading a byte of the
-	 * peer's that is always there. */
-	int (*greet)(struct fabric_nic *, uint64_t peer, struct fabric_op *);
+	 * peer's that is always there. answered: once that has ended, writes one; -EAGAIN as long
+	 * as operations would be imitated by messages, though the devices can do without. */
+	int (*greet)(struct fabric_nic *, uint64_t peer, bool answered, struct fabric_op *);
 	int (*send)(struct fabric_nic *, const void *buf, size_t len, struct fabric_mr *,
 	            uint64_t peer, struct fabric_op *);
 	int (*recv)(struct fabric_nic *, void *buf, size_t len, struct fabric_mr *,

@@ -288,7 +288,8 @@ static void check_greeting(struct kvr *kvr, struct peer *peer, unsigned int r)
 {
 	const struct path *path = &peer->path[r];
 
-	if (path->greeting && !path->health.out)
+	transfer_greet_again(kvr, peer, &kvr->rails[r]);
+	if (peer_is_meeting(path) && !path->health.out)
 		judge(kvr, peer, r, path->greet_at, health_patience(0, true));
 }
 
@@ -418,9 +419,10 @@ static void check_paths(struct kvr *kvr, struct peer *peer)
 {
 	for (unsigned int r = 0; r < kvr->rail_count; r++) {
 		check_greeting(kvr, peer, r);
-		peer->pace[r].out = peer->path[r].health.out || kvr->rails[r].gone ||
-		                    (kvr->rails[r].shut_waits && !peer->path[r].met) ||
-		                    is_clogged(&kvr->rails[r]);
+		peer->pace[r].out =
+			peer->path[r].health.out || kvr->rails[r].gone ||
+			(kvr->rails[r].shut_waits && peer->path[r].meeting != MEET_MET) ||
+			is_clogged(&kvr->rails[r]);
 		if (health_wants_try(&peer->path[r].health, kvr->now))
 			control_try(kvr, peer, r);
 	}

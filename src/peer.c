@@ -160,7 +160,7 @@ int peer_insert(struct kvr *kvr, struct peer *peer, unsigned int r)
 	                 : -EADDRNOTAVAIL;
 
 	path->epoch = end->epoch;
-	path->met = path->greeting = false;
+	path->meeting = MEET_STRANGERS;
 	if (rc) {
 		path->address = PEER_NOT_INSERTED;
 		log_error("rail %s: address of %s is refused: %s", kvr->rails[r].name,
@@ -203,7 +203,7 @@ void peer_turn(struct path *path, uint32_t there)
 	if (path->there == there)
 		return;
 	path->there = there;
-	path->met = path->greeting = false;
+	path->meeting = MEET_STRANGERS;
 	path->address = PEER_NOT_INSERTED;
 	path->turns++;
 	path->doubted = false;

@@ -37,15 +37,23 @@ TAILQ_HEAD(note_queue, note);
 
 #define PEER_NOT_INSERTED UINT64_MAX
 
+/* Whether two rails' endpoints know each other, see post.c. */
+enum meeting {
+	MEET_STRANGERS,
+	MEET_ASKING,   /* a first greeting is under way; ... */
+	MEET_ANSWERED, /* ... it has ended; ... */
+	MEET_SHAKING,  /* ... a second one is under way */
+	MEET_MET,
+};
+
 /* One of our rails' way to the peer. */
 struct path {
 	uint64_t address; /* of the peer's rail, as the fabric names it; see peer_address */
 	uint32_t home;    /* which one that is to be ... */
 	uint32_t there;   /* ... and is, after turns ... */
 	uint32_t epoch;   /* ... and when */
-	bool met;         /* the endpoints know each other, see post.c; else: */
-	bool greeting;    /* they are being introduced, or ... */
-	int64_t greet_at; /* ... may be from then on; ns */
+	enum meeting meeting;
+	int64_t greet_at; /* ns; when that began, or may again */
 	uint32_t tries;   /* while out of use: with other ones of its rails */
 	uint32_t turns;   /* to other ones of its rails */
 	uint32_t held;    /* of its rails, as bits: to these a message failed, see reset.h */
@@ -58,6 +66,11 @@ struct path {
 	uint32_t errors, missed;
 	struct health health;
 };
+
+static inline bool peer_is_meeting(const struct path *path)
+{
+	return path->meeting != MEET_STRANGERS && path->meeting != MEET_MET;
+}
 
 /* One of the peer's rails. */
 struct remote_rail {

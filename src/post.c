@@ -244,7 +244,7 @@ static int choose(struct kvr *kvr, struct peer *peer, unsigned int r, struct cho
 /* It can be relied on to become met: the NIC may have fallen silent. */
 static bool is_greeted(const struct kvr *kvr, const struct path *path)
 {
-	return path->greeting && kvr->now < path->greet_at + GREET_LATE;
+	return peer_is_meeting(path) && kvr->now < path->greet_at + GREET_LATE;
 }
 
 /* One that is full of what is lost carries nothing, though it has met the peer's. */
@@ -252,7 +252,8 @@ static bool carries(const struct kvr *kvr, const struct peer *peer, unsigned int
 {
 	const struct path *path = &peer->path[r];
 
-	return path->met ? !peer->pace[r].out : !path->health.out && is_greeted(kvr, path);
+	return path->meeting == MEET_MET ? !peer->pace[r].out
+	                                 : !path->health.out && is_greeted(kvr, path);
 }
 
 /* A rail's first address costs 40 MB with efa: no more rails than there are pieces. */
@@ -290,16 +291,17 @@ static void refused(struct kvr *kvr, struct peer *peer, struct rail *rail, int r
 static int start_greeting(struct kvr *kvr, struct peer *peer, struct rail *rail)
 {
 	struct path *path = &peer->path[rail->index];
+	bool answered = path->meeting == MEET_ANSWERED;
 	struct flight *flight;
 	uint64_t to;
 	int rc = peer_address(kvr, peer, rail->index, &to);
 
-	if (rc || (rc = rail_greet(rail, to, peer, &flight)))
+	if (rc || (rc = rail_greet(rail, to, answered, peer, &flight)))
 		return rc;
 	flight->there = path->there;
 	flight->epoch = path->epoch;
 	flight->posted_at = kvr->now;
-	path->greeting = true;
+	path->meeting = answered ? MEET_SHAKING : MEET_ASKING;
 	peer->pace[rail->index].out = true;
 	peer->sends_in_flight++;
 	return 0;
@@ -308,17 +310,45 @@ static int start_greeting(struct kvr *kvr, struct peer *peer, struct rail *rail)
 /* efa's endpoints shake hands with the first operation between them, and until then all moves by
  * messages, of which the other side has many in flight: it could not close its door if the NIC fell
  * silent. So one byte is read before anything else; none of a user's, who may close its region
- * before that is through. */
+ * before that is through. The answer may overtake the peer's half of the handshake: therefore a
+ * second greeting follows, which cannot go before that has come. */
 static void greet(struct kvr *kvr, const struct choice *c, struct rail *rail)
 {
 	struct peer *peer = c->transfer->peer;
 	struct path *path = c->path;
 
-	if (path->greeting || kvr->now < path->greet_at ||
+	if (peer_is_meeting(path) || kvr->now < path->greet_at ||
 	    !needs_more_rails(kvr, peer, c->view->rails) || !may_meet(kvr, rail))
 		return;
 	path->greet_at = kvr->now + GREET_PAUSE;
 	refused(kvr, peer, rail, start_greeting(kvr, peer, rail));
+}
+
+static void on_met(struct kvr *kvr, struct peer *peer, const struct rail *rail, int error)
+{
+	struct path *path = &peer->path[rail->index];
+
+	path->meeting = error ? MEET_STRANGERS : MEET_MET;
+	if (error)
+		failover_on_refusal(kvr, peer, rail->index, error);
+	else
+		peer->pace[rail->index].out = path->health.out;
+	peer_activate(kvr, peer);
+}
+
+void transfer_greet_again(struct kvr *kvr, struct peer *peer, struct rail *rail)
+{
+	struct path *path = &peer->path[rail->index];
+	int rc;
+
+	if (path->meeting != MEET_ANSWERED)
+		return;
+	rc = start_greeting(kvr, peer, rail);
+	if (rc == -EAGAIN && kvr->now - path->greet_at < STRANDED)
+		return;
+	/* A handshake that was lost is not sent again: then it has to do without. */
+	if (rc)
+		on_met(kvr, peer, rail, rc == -EAGAIN ? 0 : rc);
 }
 
 void transfer_on_greeted(struct kvr *kvr, struct peer *peer, struct rail *rail,
@@ -329,13 +359,12 @@ void transfer_on_greeted(struct kvr *kvr, struct peer *peer, struct rail *rail,
 	peer->sends_in_flight--;
 	if (flight->old || flight->there != path->there || flight->epoch != path->epoch)
 		return;
-	path->greeting = false;
-	path->met = !error;
-	if (error)
-		failover_on_refusal(kvr, peer, rail->index, error);
-	else
-		peer->pace[rail->index].out = path->health.out;
-	peer_activate(kvr, peer);
+	if (path->meeting == MEET_ASKING && !error) {
+		path->meeting = MEET_ANSWERED;
+		transfer_greet_again(kvr, peer, rail);
+	} else {
+		on_met(kvr, peer, rail, error);
+	}
 }
 
 int transfer_post(struct kvr *kvr, struct peer *peer, struct rail *rail)
@@ -352,7 +381,7 @@ int transfer_post(struct kvr *kvr, struct peer *peer, struct rail *rail)
 	rc = choose(kvr, peer, r, &c);
 	if (rc != 1)
 		return rc;
-	if (rail->shut_waits && !c.path->met) {
+	if (rail->shut_waits && c.path->meeting != MEET_MET) {
 		put_back(&c);
 		greet(kvr, &c, rail);
 		return -EAGAIN;

@@ -354,7 +354,8 @@ int rail_send(struct rail *rail, const struct wire_message *message, uint64_t to
 	return 0;
 }
 
-int rail_greet(struct rail *rail, uint64_t to, struct peer *peer, struct flight **out)
+int rail_greet(struct rail *rail, uint64_t to, bool answered, struct peer *peer,
+               struct flight **out)
 {
 	struct flight *flight = SLIST_FIRST(&rail->sends);
 	int rc;
@@ -363,7 +364,7 @@ int rail_greet(struct rail *rail, uint64_t to, struct peer *peer, struct flight 
 		return -ENETDOWN;
 	if (!flight)
 		return -EAGAIN;
-	if ((rc = rail->fabric->greet(rail->nic, to, &flight->op)))
+	if ((rc = rail->fabric->greet(rail->nic, to, answered, &flight->op)))
 		return rc;
 	take_send(rail, flight, peer);
 	flight->greets = true;

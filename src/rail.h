@@ -164,7 +164,7 @@ int rail_send(struct rail *, const struct wire_message *, uint64_t to, struct pe
 
 /* Introduces the endpoint to the peer's at fabric address `to`: fabric_ops.greet. -EAGAIN: not now.
  */
-int rail_greet(struct rail *, uint64_t to, struct peer *, struct flight **out);
+int rail_greet(struct rail *, uint64_t to, bool answered, struct peer *, struct flight **out);
 
 /* Whether no message has been able to go for so many ns, or more than half of the places have been
  * taken for that long. */

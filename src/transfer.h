@@ -96,9 +96,11 @@ void transfer_leave_repair(struct transfer *);
  * -EAGAIN: not now, or not on this rail. */
 int transfer_post(struct kvr *, struct peer *, struct rail *);
 
-/* What introduces the endpoints of a path to each other has ended. */
+/* What introduces the endpoints of a path to each other has ended; goes on where it is to follow
+ * up, and could not at once. */
 void transfer_on_greeted(struct kvr *, struct peer *, struct rail *, const struct flight *,
                          int error);
+void transfer_greet_again(struct kvr *, struct peer *, struct rail *);
 
 /* A piece got through; one goes once more; nothing can land any more of an attempt, which may end
  * the transfer. */

@@ -15,7 +15,8 @@ struct name {
 	uint8_t rest[12];
 };
 
-#define NAME_MAGIC 0x6d697372
+#define NAME_MAGIC     0x6d697372
+#define LATE_HANDSHAKE 60 /* percent of second greetings */
 
 static struct fabric_nic *first_nic(void)
 {
@@ -220,8 +221,9 @@ static bool is_inside(const struct fabric_mr *mr, const uint8_t *at, uint64_t le
 	return at >= mr->addr && len <= mr->len && at <= mr->addr + mr->len - len;
 }
 
-/* Nothing moves, but it takes its time and shares the fate of others. */
-static int sim_greet(struct fabric_nic *nic, uint64_t peer, struct fabric_op *user)
+/* Nothing moves, but it takes its time and shares the fate of others. The peer's half of the
+ * handshake is late more often than not. */
+static int sim_greet(struct fabric_nic *nic, uint64_t peer, bool answered, struct fabric_op *user)
 {
 	struct sim_op *op;
 	uint64_t mark = alloc_mark();
@@ -229,6 +231,10 @@ static int sim_greet(struct fabric_nic *nic, uint64_t peer, struct fabric_op *us
 
 	if (rc)
 		return rc;
+	if (answered && dice_chance(&world.dice, LATE_HANDSHAKE)) {
+		sim.on_news(nic->rank);
+		return -EAGAIN;
+	}
 	op = travel_new(nic, SIM_READ, user);
 	op->to = nic->av[peer].nic;
 	op->to_life = nic->av[peer].life;
