@@ -62,6 +62,8 @@ if(TARGET softefa AND NOT KVRAIL_SANITIZE)
 	endif()
 endif()
 if(TARGET softefa AND TARGET kvrail_program AND NOT KVRAIL_SANITIZE)
+	kvrail_check(softefa_handshake softefa 120 sh ${dir}/softefa/test_handshake.sh
+		$<TARGET_FILE:softefa> $<TARGET_FILE_DIR:kvrail_program>)
 	kvrail_check(softefa_shapes softefa 300 sh ${dir}/softefa/shapes.sh
 		$<TARGET_FILE:softefa> $<TARGET_FILE_DIR:kvrail_program> quick)
 	kvrail_check(softefa_soak softefa 300 sh ${dir}/softefa/soak.sh
