@@ -16,6 +16,10 @@ if ! command -v $mpirun >/dev/null; then
 	exit 127
 fi
 
+# A thread of Open MPI's own may still have to look up its functions while MPI_Finalize takes modules
+# away, and fall over that: so all are looked up at the start.
+LD_BIND_NOW=1
+export LD_BIND_NOW
 exec $mpirun --map-by slot:OVERSUBSCRIBE --bind-to none --mca pml ob1 --mca btl ^openib,ofi \
 	--mca btl_vader_single_copy_mechanism none --mca btl_tcp_if_exclude 127.0.0.1/8,docker0,sppp \
 	--mca mpi_yield_when_idle 1 "$@"

@@ -300,7 +300,7 @@ static int start_greeting(struct kvr *kvr, struct peer *peer, struct rail *rail)
 		return rc;
 	flight->there = path->there;
 	flight->epoch = path->epoch;
-	flight->posted_at = kvr->now;
+	flight->posted_at = path->greet_at = kvr->now;
 	path->meeting = answered ? MEET_SHAKING : MEET_ASKING;
 	peer->pace[rail->index].out = true;
 	peer->sends_in_flight++;

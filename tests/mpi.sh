@@ -16,7 +16,8 @@ trap 'exit 1' HUP INT TERM
 # Open MPI's modules have no frame pointers, by which its leaks would be known as its.
 ASAN_OPTIONS=${ASAN_OPTIONS:-}:fast_unwind_on_malloc=0
 KVR_PEER_TIMEOUT=60000 # more ranks than cores are slow to answer, and not dead
-export ASAN_OPTIONS KVR_PEER_TIMEOUT
+LD_BIND_NOW=1          # see apps/mpirun.sh: also for one rank without it
+export ASAN_OPTIONS KVR_PEER_TIMEOUT LD_BIND_NOW
 
 # trace FILE TOKENS...: a request for each.
 trace()
