@@ -258,16 +258,27 @@ void control_ask_all(struct kvr *kvr, struct peer *peer)
 			control_ping(kvr, peer, r);
 }
 
+/* Of those to which none of our other rails goes; its usual one if there are none. */
+static uint32_t unusual_one(const struct kvr *kvr, const struct peer *peer, unsigned int r)
+{
+	const struct path *path = &peer->path[r];
+	uint32_t others = peer->rails - 1, there;
+
+	for (uint32_t i = 0; i < others; i++) {
+		there = (path->home + 1 + (path->tries / 2 + i) % others) % peer->rails;
+		if (!way_is_taken(kvr, peer, r, there))
+			return there;
+	}
+	return path->home;
+}
+
 void control_try(struct kvr *kvr, struct peer *peer, unsigned int r)
 {
 	struct path *path = &peer->path[r];
-	uint32_t home = path->home, others = peer->rails - 1, step = 0;
 
 	/* Its usual one and the others in turn. */
-	if (path->tries % 2 && others)
-		step = 1 + path->tries / 2 % others;
+	peer_turn(path, path->tries % 2 ? unusual_one(kvr, peer, r) : path->home);
 	path->tries++;
-	peer_turn(path, (home + step) % peer->rails);
 	if (peer->state == PEER_UP)
 		control_ping(kvr, peer, r);
 }

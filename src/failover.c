@@ -84,6 +84,12 @@ void failover_on_sign(struct kvr *kvr, struct peer *peer, unsigned int r)
 	path->errors = path->missed = 0;
 	path->doubted = false;
 	peer->doubt_at = 0;
+	/* Two rails to one of the peer's do no more than one, and its own may come back. */
+	if (path->health.out && path->there != path->home &&
+	    way_is_taken(kvr, peer, r, path->there)) {
+		health_answer(&peer->question, kvr->now);
+		return;
+	}
 	if (!health_alive(&path->health, &peer->question, kvr->now))
 		return;
 	kvr->rails[r].paths_out--;

@@ -48,13 +48,18 @@ void health_ask(struct health_question *q, int64_t now)
 	*q = (struct health_question){.asked_at = now};
 }
 
+void health_answer(struct health_question *q, int64_t now)
+{
+	if (!q->answered_at && now > q->asked_at)
+		q->answered_at = now;
+}
+
 bool health_alive(struct health *h, struct health_question *q, int64_t now)
 {
 	bool is_back = h->out;
 
 	h->alive_at = now;
-	if (!q->answered_at && now > q->asked_at)
-		q->answered_at = now;
+	health_answer(q, now);
 	if (is_back) {
 		h->out = false;
 		h->since = now;

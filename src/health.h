@@ -42,8 +42,10 @@ enum health_verdict health_judge(const struct health *, const struct health_ques
 
 void health_ask(struct health_question *, int64_t now);
 
-/* A sign of life; whether the path has come back by it, having been out. */
+/* A sign of life; whether the path has come back by it, having been out. The same of a path that is
+ * to stay out. */
 bool health_alive(struct health *, struct health_question *, int64_t now);
+void health_answer(struct health_question *, int64_t now);
 
 /* It is out; whether that is news. */
 bool health_fail(struct health *, int64_t now);

@@ -130,6 +130,15 @@ void way_find(struct kvr *kvr, struct peer *peer, bool owing)
 	way_turn(kvr, peer);
 }
 
+bool way_is_taken(const struct kvr *kvr, const struct peer *peer, unsigned int r, uint32_t there)
+{
+	for (unsigned int i = 0; i < kvr->rail_count; i++)
+		if (i != r && peer->path[i].there == there && !peer->path[i].health.out &&
+		    !kvr->rails[i].gone)
+			return true;
+	return false;
+}
+
 bool way_may_ask(const struct kvr *kvr, const struct peer *peer, unsigned int r)
 {
 	return kvr->nearness.near >> r & 1 || peer->path[r].address != PEER_NOT_INSERTED ||

@@ -22,6 +22,9 @@ void way_turn(const struct kvr *, struct peer *);
  * hear the peer well. owing: something is to get to the peer, or to come from it. */
 void way_find(struct kvr *, struct peer *, bool owing);
 
+/* Whether another of our rails than r, which can be relied on, goes to that one of the peer's. */
+bool way_is_taken(const struct kvr *, const struct peer *, unsigned int r, uint32_t there);
+
 /* Whether to ask a silent peer over our rail r: over one that it knows by now, or, when it has been
  * silent for long, over any. */
 bool way_may_ask(const struct kvr *, const struct peer *, unsigned int r);
