@@ -64,6 +64,8 @@ endif()
 if(TARGET softefa AND TARGET kvrail_program AND NOT KVRAIL_SANITIZE)
 	kvrail_check(softefa_handshake softefa 120 sh ${dir}/softefa/test_handshake.sh
 		$<TARGET_FILE:softefa> $<TARGET_FILE_DIR:kvrail_program>)
+	kvrail_check(softefa_return softefa 120 sh ${dir}/softefa/test_return.sh
+		$<TARGET_FILE:softefa> $<TARGET_FILE_DIR:kvrail_program>)
 	kvrail_check(softefa_shapes softefa 300 sh ${dir}/softefa/shapes.sh
 		$<TARGET_FILE:softefa> $<TARGET_FILE_DIR:kvrail_program> quick)
 	kvrail_check(softefa_soak softefa 300 sh ${dir}/softefa/soak.sh
@@ -112,8 +114,8 @@ kvrail_tests(COST 100 TESTS mpi_replay softefa_mpi_replay softefa_test_reshard)
 kvrail_tests(COST 60 TESTS mpi_bench softefa_mpi_bench softefa_test_peers)
 kvrail_tests(COST 40 TESTS mpi_refusals sim_transfer test_peers_threads_0 test_reshard
 	test_reshard_pull)
-kvrail_tests(COST 25 TESTS netns_rails softefa_affinity softefa_flaps softefa_public softefa_replay softefa_shapes
-	softefa_soak softefa_storm test_pace test_peers test_peers_pull test_peers_rxm test_peers_shm)
+kvrail_tests(COST 25 TESTS netns_rails softefa_affinity softefa_flaps softefa_public softefa_replay softefa_return
+	softefa_shapes softefa_soak softefa_storm test_pace test_peers test_peers_pull test_peers_rxm test_peers_shm)
 kvrail_tests(COST 15 TESTS check_info mpi_install softefa_test_bootstrap softefa_test_transfer_p5en
 	softefa_test_transfer_push test_background test_background_pull test_background_rxm
 	test_background_shm test_background_threads_node test_nearness test_nearness_pull)
