@@ -241,7 +241,7 @@ void failover_on_rail(struct kvr *kvr, struct peer *peer, const struct wire_mess
 	memcpy(end->bytes, message->body, message->body_len);
 	for (unsigned int r = 0; r < kvr->rail_count; r++)
 		if (peer->path[r].there == message->a)
-			peer->path[r].address = PEER_NOT_INSERTED;
+			peer_forget_address(&peer->path[r]);
 	settle_older(kvr, peer, message->a, message->b);
 	transfer_on_fenced(kvr, peer, message->a);
 }

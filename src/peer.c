@@ -203,8 +203,7 @@ void peer_turn(struct path *path, uint32_t there)
 	if (path->there == there)
 		return;
 	path->there = there;
-	path->meeting = MEET_STRANGERS;
-	path->address = PEER_NOT_INSERTED;
+	peer_forget_address(path);
 	path->turns++;
 	path->doubted = false;
 	path->fresh_sends = 0;

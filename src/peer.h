@@ -72,6 +72,13 @@ static inline bool peer_is_meeting(const struct path *path)
 	return path->meeting != MEET_STRANGERS && path->meeting != MEET_MET;
 }
 
+/* The endpoint there, or here, is another one. */
+static inline void peer_forget_address(struct path *path)
+{
+	path->address = PEER_NOT_INSERTED;
+	path->meeting = MEET_STRANGERS;
+}
+
 /* One of the peer's rails. */
 struct remote_rail {
 	struct wire_endpoint endpoint;

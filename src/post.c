@@ -291,14 +291,15 @@ static void refused(struct kvr *kvr, struct peer *peer, struct rail *rail, int r
 static int start_greeting(struct kvr *kvr, struct peer *peer, struct rail *rail)
 {
 	struct path *path = &peer->path[rail->index];
-	bool answered = path->meeting == MEET_ANSWERED;
 	struct flight *flight;
 	uint64_t to;
 	int rc = peer_address(kvr, peer, rail->index, &to);
+	bool answered = path->meeting == MEET_ANSWERED; /* by that address */
 
 	if (rc || (rc = rail_greet(rail, to, answered, peer, &flight)))
 		return rc;
 	flight->there = path->there;
+	flight->turn = path->turns;
 	flight->epoch = path->epoch;
 	flight->posted_at = path->greet_at = kvr->now;
 	path->meeting = answered ? MEET_SHAKING : MEET_ASKING;
@@ -341,7 +342,7 @@ void transfer_greet_again(struct kvr *kvr, struct peer *peer, struct rail *rail)
 	struct path *path = &peer->path[rail->index];
 	int rc;
 
-	if (path->meeting != MEET_ANSWERED)
+	if (path->meeting != MEET_ANSWERED || SLIST_EMPTY(&rail->sends))
 		return;
 	rc = start_greeting(kvr, peer, rail);
 	if (rc == -EAGAIN && kvr->now - path->greet_at < STRANDED)
@@ -357,7 +358,9 @@ void transfer_on_greeted(struct kvr *kvr, struct peer *peer, struct rail *rail,
 	struct path *path = &peer->path[rail->index];
 
 	peer->sends_in_flight--;
-	if (flight->old || flight->there != path->there || flight->epoch != path->epoch)
+	/* It may have been for endpoints, or from a time, that the path has left behind. */
+	if (flight->old || flight->turn != path->turns || flight->epoch != path->epoch ||
+	    !peer_is_meeting(path))
 		return;
 	if (path->meeting == MEET_ASKING && !error) {
 		path->meeting = MEET_ANSWERED;

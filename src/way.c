@@ -161,7 +161,7 @@ void way_on_reset(struct peer *peer, unsigned int r)
 	path->missed += path->fresh_sends;
 	path->sends = 0;
 	path->held = 0;
-	path->address = PEER_NOT_INSERTED;
+	peer_forget_address(path);
 	if (path->fresh_sends)
 		way_on_stuck(peer, r, path->there);
 	path->fresh_sends = 0;
@@ -170,7 +170,7 @@ void way_on_reset(struct peer *peer, unsigned int r)
 void way_on_replaced(struct peer *peer, unsigned int r)
 {
 	peer->path[r].held = 0;
-	peer->path[r].address = PEER_NOT_INSERTED;
+	peer_forget_address(&peer->path[r]);
 }
 
 void way_on_stuck(struct peer *peer, unsigned int r, uint32_t there)

@@ -229,6 +229,8 @@ static int sim_greet(struct fabric_nic *nic, uint64_t peer, bool answered, struc
 	uint64_t mark = alloc_mark();
 	int rc = refuse(nic, peer);
 
+	if (peer < nic->av_count)
+		nic->av[peer].greeted |= answered;
 	if (rc)
 		return rc;
 	if (answered && dice_chance(&world.dice, LATE_HANDSHAKE)) {
@@ -242,6 +244,17 @@ static int sim_greet(struct fabric_nic *nic, uint64_t peer, bool answered, struc
 	travel_start(op);
 	alloc_forget(mark);
 	return 0;
+}
+
+/* By whichever of its names there. */
+static bool has_met(const struct fabric_nic *nic, uint64_t peer)
+{
+	const struct destination *to = &nic->av[peer], *d = nic->av;
+
+	while (d < nic->av + nic->av_count &&
+	       !(d->greeted && d->nic == to->nic && d->life == to->life && d->door == to->door))
+		d++;
+	return d < nic->av + nic->av_count;
 }
 
 static int post_rma(struct fabric_nic *nic, enum sim_kind kind, const struct fabric_rma *rma,
@@ -258,6 +271,9 @@ static int post_rma(struct fabric_nic *nic, enum sim_kind kind, const struct fab
 		                nic->rank, nic->index);
 		return -EINVAL;
 	}
+	if (sim_shut_waits(nic) && !has_met(nic, rma->peer))
+		world_violation("rail %u.%u: a piece before the endpoints have met", nic->rank,
+		                nic->index);
 	op = travel_new(nic, kind, user);
 	op->to = nic->av[rma->peer].nic;
 	op->to_life = nic->av[rma->peer].life;

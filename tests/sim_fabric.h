@@ -97,6 +97,7 @@ struct part {
 struct destination {
 	struct fabric_nic *nic;
 	uint32_t life, door;
+	bool greeted; /* also for the second time, or it was tried */
 };
 
 struct fabric_nic {
