@@ -133,8 +133,7 @@ void way_find(struct kvr *kvr, struct peer *peer, bool owing)
 bool way_is_taken(const struct kvr *kvr, const struct peer *peer, unsigned int r, uint32_t there)
 {
 	for (unsigned int i = 0; i < kvr->rail_count; i++)
-		if (i != r && peer->path[i].there == there && !peer->path[i].health.out &&
-		    !kvr->rails[i].gone)
+		if (i != r && peer->path[i].there == there && !peer->pace[i].out)
 			return true;
 	return false;
 }

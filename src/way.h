@@ -22,7 +22,8 @@ void way_turn(const struct kvr *, struct peer *);
  * hear the peer well. owing: something is to get to the peer, or to come from it. */
 void way_find(struct kvr *, struct peer *, bool owing);
 
-/* Whether another of our rails than r, which can be relied on, goes to that one of the peer's. */
+/* Whether another of our rails than r carries pieces to that one of the peer's. One that has
+ * nothing against it need not: its NIC may have fallen silent before they met. */
 bool way_is_taken(const struct kvr *, const struct peer *, unsigned int r, uint32_t there);
 
 /* Whether to ask a silent peer over our rail r: over one that it knows by now, or, when it has been
