@@ -160,7 +160,6 @@ int peer_insert(struct kvr *kvr, struct peer *peer, unsigned int r)
 	                 : -EADDRNOTAVAIL;
 
 	path->epoch = end->epoch;
-	path->meeting = MEET_STRANGERS;
 	if (rc) {
 		path->address = PEER_NOT_INSERTED;
 		log_error("rail %s: address of %s is refused: %s", kvr->rails[r].name,

@@ -298,7 +298,6 @@ static int start_greeting(struct kvr *kvr, struct peer *peer, struct rail *rail)
 
 	if (rc || (rc = rail_greet(rail, to, answered, peer, &flight)))
 		return rc;
-	flight->there = path->there;
 	flight->turn = path->turns;
 	flight->epoch = path->epoch;
 	flight->posted_at = path->greet_at = kvr->now;
